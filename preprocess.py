@@ -1,0 +1,11 @@
+"""Clips to features: ``python3 preprocess.py`` turns qia2020/ into features/. ``--help`` lists the rest."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pool uses the cores, one clip a process
+
+from src.command_line import parse, run  # noqa: E402
+from src.preprocessing.run import PreprocessOptions, preprocess  # noqa: E402
+
+if __name__ == "__main__":
+    run(lambda: preprocess(parse(PreprocessOptions, __doc__)))

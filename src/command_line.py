@@ -1,0 +1,149 @@
+"""Command lines made from dataclasses: one field is one ``--flag value``, typed and documented."""
+
+import argparse
+import dataclasses
+import difflib
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from src.errors import UserError
+
+T = TypeVar("T")
+
+
+def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **extra: Any) -> Any:
+    """A dataclass field that ``parse`` turns into ``--name``.
+
+    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number (both inclusive).
+    """
+    metadata = {"help": help, "group": group, "choices": tuple(choices), **extra}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def parse(options: type[T], description: str, argv: Sequence[str] | None = None) -> T:
+    """Parse ``argv`` into the dataclass ``options``; a mistake ends with one line and exit code 2."""
+    parser = _Parser(
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in dataclasses.fields(options):
+        title = field.metadata["group"]
+        groups.setdefault(title, parser.add_argument_group(title))
+        _add_argument(groups[title], field)
+    return options(**vars(parser.parse_args(argv)))
+
+
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run a script's ``main``: user errors are one line and code 2, Ctrl-C one line and code 130."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = main() or 0
+    except UserError as error:
+        code = report(error)
+    except KeyboardInterrupt as interrupt:
+        print(f"stopped. {interrupt}".strip(), file=sys.stderr)
+        code = 130
+    except BrokenPipeError:
+        code = 141
+    sys.exit(code)
+
+
+def report(error: UserError) -> int:
+    """Print a user error as one line on stderr; returns exit code 2."""
+    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    return 2
+
+
+def nearest(word: str, choices: Sequence[Any]) -> str:
+    """`` (did you mean X?)`` where one of ``choices`` is near, else the empty string."""
+    match = difflib.get_close_matches(word, [str(choice) for choice in choices], n=1, cutoff=0.5)
+    return f" (did you mean {match[0]}?)" if match else ""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest right flag, and says everything in one line."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            word = unknown[0].split("=")[0]
+            hint = nearest(word, list(self._option_string_actions))
+            self.error(f"unknown argument {word}{hint}; see --help")
+        return parsed
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(report(UserError(message)))
+
+
+def _add_argument(group: argparse._ArgumentGroup, field: dataclasses.Field) -> None:
+    default = field.default
+    if default is dataclasses.MISSING:
+        default = field.default_factory() if callable(field.default_factory) else None
+    kind = field.metadata.get("type") or (str if default is None else type(default))
+    many = isinstance(default, list)
+    if many:
+        kind = field.metadata.get("type") or type(default[0])
+    arguments: dict[str, Any] = {
+        "help": field.metadata["help"].replace("%", "%%"),
+        "default": default,
+        "type": _converter(kind, field),
+        "metavar": _metavar(kind, field),
+    }
+    if many:
+        arguments["nargs"] = "+"
+    if field.metadata.get("required"):
+        arguments["required"] = True
+    group.add_argument(f"--{field.name}", **arguments)
+
+
+def _metavar(kind: type, field: dataclasses.Field) -> str:
+    choices = field.metadata["choices"]
+    if kind is bool:
+        return "True|False"
+    return "|".join(map(str, choices)) if choices else kind.__name__.upper()
+
+
+def _converter(kind: type, field: dataclasses.Field) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        value = _boolean(text) if kind is bool else _number(kind, text)
+        choices = field.metadata["choices"]
+        if choices and value not in choices:
+            known = ", ".join(map(str, choices))
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not one of {known}{nearest(text, choices)}"
+            )
+        low, high = field.metadata.get("low"), field.metadata.get("high")
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text} is not {_interval(low, high)}")
+        return value
+
+    return convert
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    if high is None:
+        return f"{low} or more"
+    return f"{high} or less" if low is None else f"from {low} to {high}"
+
+
+def _number(kind: type, text: str) -> Any:
+    try:
+        value = kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+    if kind is float and value != value:
+        raise argparse.ArgumentTypeError("nan is not a number to work with")
+    return value
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return text.lower() == "true"

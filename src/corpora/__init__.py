@@ -1,0 +1,29 @@
+"""The corpora this project reads. A new one is a module with a ``load`` and a line below."""
+
+from pathlib import Path
+
+from src.corpora import qia2020, ravdess
+from src.corpora.clip import Clip, Corpus, Labels
+from src.errors import UserError
+
+__all__ = ["CORPORA", "Clip", "Corpus", "Labels", "load_corpus"]
+
+CORPORA = {"qia2020": qia2020.load, "ravdess": ravdess.load}
+
+
+def load_corpus(name: str, folder: Path) -> Corpus:
+    """The clips of corpus ``name`` found in ``folder``, in a fixed order.
+
+    Raises:
+        UserError: the folder does not exist, holds no clips, two clips share a name, or a label is
+            not one of the corpus.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; put the {name} corpus there or give --data_dir")
+    corpus = CORPORA[name](folder)
+    seen: dict[tuple[str, str], Clip] = {}
+    for clip in corpus.clips:
+        other = seen.setdefault((clip.split, clip.stem), clip)
+        if other is not clip:
+            raise UserError(f"{clip.path}: has the same name as {other.path}; rename one of them")
+    return corpus

@@ -1,0 +1,103 @@
+"""VGG-Face embeddings of face crops: InceptionResnetV1 trained on VGGFace2, by facenet-pytorch."""
+
+import hashlib
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from facenet_pytorch import InceptionResnetV1
+from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
+
+from src.errors import UserError
+
+URL = (
+    "https://github.com/timesler/facenet-pytorch/releases/download/"
+    "v2.2.9/20180402-114759-vggface2.pt"
+)
+EMBEDDING_SIZE = 512
+BATCH_SIZE = 32
+CONNECT_SECONDS = 10.0
+
+
+def normalise(crops: np.ndarray) -> torch.Tensor:
+    """uint8 (F, 160, 160, 3) RGB to what the network was trained on: float32 (F, 3, 160, 160), about
+    -1 to 1. Raw 0-255 pixels put its answers at chance level.
+    """
+    pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
+    return (pixels - 127.5) / 128.0
+
+
+def find_weights(choice: str) -> Path | None:
+    """The weights file: ``choice`` itself, or for ``auto`` the published one, downloaded once.
+
+    ``none`` gives None, and so does ``auto`` where nothing can be downloaded, with one line on stderr.
+
+    Raises:
+        UserError: ``choice`` names a file that does not exist.
+    """
+    if choice == "none":
+        return None
+    if choice != "auto":
+        if not Path(choice).is_file():
+            raise UserError(f"--vggface_weights {choice}: no such file; give a file, auto or none")
+        return Path(choice)
+    cached = Path(get_torch_home()) / "checkpoints" / URL.rsplit("/", 1)[1]
+    if cached.is_file() or _download(cached):
+        return cached
+    return None
+
+
+def fingerprint(weights: Path) -> str:
+    """First 16 hexadecimal digits of the file's SHA-256."""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+class FaceEmbedder:
+    """Crops in, embeddings out."""
+
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        """Load the network.
+
+        Raises:
+            UserError: the file is not a checkpoint of this network.
+        """
+        self.device = device
+        self.network = InceptionResnetV1(pretrained=None, classify=False)
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            state = {key: value for key, value in state.items() if not key.startswith("logits.")}
+            self.network.load_state_dict(state)
+        except Exception as error:  # torch raises what its file formats raise
+            raise UserError(
+                f"{weights}: not a VGG-Face checkpoint of facenet-pytorch "
+                f"({str(error).splitlines()[0]}); give another to --vggface_weights"
+            ) from error
+        self.network.eval().to(device)
+
+    @torch.inference_mode()
+    def embed(self, crops: np.ndarray) -> np.ndarray:
+        """uint8 (F, 160, 160, 3) RGB crops to float16 (F, 512), each of length 1."""
+        batches = normalise(crops).split(BATCH_SIZE)
+        answers = [self.network(batch.to(self.device)).float().cpu() for batch in batches]
+        return torch.cat(answers).numpy().astype(np.float16)
+
+
+def _download(target: Path) -> bool:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_SECONDS)
+    try:
+        torch.hub.download_url_to_file(URL, str(target), progress=sys.stderr.isatty())
+    except OSError as error:
+        print(
+            f"note: VGG-Face weights cannot be downloaded ({error}); embeddings are skipped. Give "
+            "the file by --vggface_weights FILE later and run again, or train the face on resnet3d.",
+            file=sys.stderr,
+        )
+        return False
+    finally:
+        socket.setdefaulttimeout(before)
+    return True

@@ -1,0 +1,231 @@
+"""One face crop per sampled time: detect now and then, track between, crop at full resolution.
+
+MTCNN: Zhang et al. 2016, arXiv 1604.02878, as facenet-pytorch ships it.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+
+CROP_SIZE = 160  # pixels: what the VGG-Face network takes
+MARGIN = 1.25  # side of the crop over the longer side of the face box
+DETECTION_HEIGHT = 360  # pixels of the shorter side at most, when looking for faces
+MIN_FACE = 40  # pixels at that size
+MIN_PROBABILITY = 0.95  # below it false faces were seen
+DETECT_EVERY = 3  # sampled frames
+SAME_FACE_IOU = 0.5  # two detections that overlap less are not joined without another look
+
+
+class Detection(NamedTuple):
+    """A face in a frame."""
+
+    box: np.ndarray  # float32 (4,): left, top, right, bottom in pixels of the frame
+    probability: float
+
+
+class FaceTrack(NamedTuple):
+    """The face of a clip; F sampled times, K stored crops.
+
+    Where no face was found, ``crop`` names the nearest found one; in a clip without any face K is 0
+    and ``crop`` is -1.
+    """
+
+    jpeg: list[bytes]  # K coded crops, 160 x 160 RGB
+    crop: np.ndarray  # int32 (F,), row -> index in jpeg
+    time: np.ndarray  # float32 (F,) seconds
+    box: np.ndarray  # float32 (F, 4) pixels, NaN where not found
+    probability: np.ndarray  # float32 (F,), 0 where not found
+    found: np.ndarray  # bool (F,)
+
+    def decode(self, rows: np.ndarray | None = None, size: int = CROP_SIZE) -> np.ndarray:
+        """Crops of the given rows (default: all) as uint8 (rows, size, size, 3) RGB."""
+        wanted = self.crop if rows is None else self.crop[rows]
+        pictures = {index: _decode_jpeg(self.jpeg[index], size) for index in set(wanted.tolist())}
+        return np.stack([pictures[index] for index in wanted.tolist()])
+
+
+class FaceDetector:
+    """MTCNN on a downscaled frame; one face a frame."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.network = MTCNN(keep_all=True, min_face_size=MIN_FACE, device=torch.device(device))
+
+    def detect(self, frame: np.ndarray, previous: Detection | None = None) -> Detection | None:
+        """The largest face of an RGB frame (H, W, 3), or the one nearest to ``previous``."""
+        scale = min(1.0, DETECTION_HEIGHT / min(frame.shape[:2]))
+        size = [max(1, round(side * scale)) for side in frame.shape[1::-1]]
+        if min(size) < MIN_FACE:
+            return None
+        small = frame if scale == 1.0 else cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        boxes, probabilities = self.network.detect(small)
+        if boxes is None:
+            return None
+        boxes = np.asarray(boxes, dtype=np.float32).reshape(-1, 4) / np.float32(scale)
+        probabilities = np.asarray(probabilities, dtype=np.float32).reshape(-1)
+        return choose_face(boxes, probabilities, previous)
+
+
+def choose_face(
+    boxes: np.ndarray, probabilities: np.ndarray, previous: Detection | None
+) -> Detection | None:
+    """One of the sure faces: the largest, or the one whose centre is nearest to ``previous``.
+
+    Args:
+        boxes: float32 (K, 4).
+        probabilities: float32 (K,).
+        previous: the face a moment ago, if there was one.
+    """
+    sure = np.flatnonzero(probabilities >= MIN_PROBABILITY)
+    if sure.size == 0:
+        return None
+    boxes, probabilities = boxes[sure], probabilities[sure]
+    if previous is None:
+        best = np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    else:
+        best = np.argmin(np.linalg.norm(_centre(boxes) - _centre(previous.box), axis=-1))
+    return Detection(boxes[best], float(probabilities[best]))
+
+
+def track_faces(
+    times: np.ndarray,
+    frames: Iterable[np.ndarray | None],
+    detector: FaceDetector,
+    jpeg_quality: int,
+    detect_every: int = DETECT_EVERY,
+) -> FaceTrack:
+    """Crops of one face at the sampled ``times``; only ``detect_every`` frames are held at once.
+
+    Args:
+        times: (F,) seconds.
+        frames: F pictures, uint8 (H, W, 3) RGB, or None where there is none.
+        detector: finds a face in a frame.
+        jpeg_quality: 1-100.
+        detect_every: frames between two sure detections; between, boxes are interpolated, or
+            looked for where the two do not agree.
+    """
+    detections: list[Detection | None] = []
+    jpeg: list[bytes] = []
+    held: list[tuple[float, np.ndarray | None]] = []
+    last: tuple[float, Detection | None] | None = None
+
+    def settle() -> tuple[float, Detection | None]:
+        for (_, frame), face in zip(held, _locate(held, last, detector), strict=True):
+            detections.append(face)
+            if face is not None and frame is not None:
+                jpeg.append(encode_jpeg(crop_face(frame, face.box), jpeg_quality))
+        time = held[-1][0]
+        held.clear()
+        return time, detections[-1]
+
+    for time, frame in zip(times.tolist(), frames, strict=True):
+        held.append((time, frame))
+        if last is None or len(held) == detect_every:
+            last = settle()
+    if held:
+        settle()
+    return _assemble(times, detections, jpeg)
+
+
+def crop_face(frame: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
+    """Square crop around a face box with margin, uint8 (size, size, 3).
+
+    What lies outside the frame repeats its edge.
+    """
+    side = max(2, round(MARGIN * float(max(box[2] - box[0], box[3] - box[1]))))
+    left, top = np.round(_centre(box) - side / 2).astype(int)
+    height, width = frame.shape[:2]
+    outside = [
+        max(0, -top),
+        max(0, top + side - height),
+        max(0, -left),
+        max(0, left + side - width),
+    ]
+    inside = frame[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+    if any(outside):
+        inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REPLICATE)
+    shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(inside, (size, size), interpolation=shrink)
+
+
+def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
+    """JPEG of an RGB picture (H, W, 3)."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
+def _decode_jpeg(coded: bytes, size: int) -> np.ndarray:
+    bgr = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
+    if size != bgr.shape[0]:
+        bgr = cv2.resize(bgr, (size, size), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _locate(
+    held: list[tuple[float, np.ndarray | None]],
+    last: tuple[float, Detection | None] | None,
+    detector: FaceDetector,
+) -> list[Detection | None]:
+    """Faces of the held frames: the newest detected, the others between it and ``last``."""
+    before = last[1] if last else None
+
+    def look(frame: np.ndarray | None) -> Detection | None:
+        return None if frame is None else detector.detect(frame, before)
+
+    newest = look(held[-1][1])
+    between = held[:-1]
+    if before is None and newest is None:
+        return [None] * len(held)
+    if before is None or newest is None or overlap(before.box, newest.box) < SAME_FACE_IOU:
+        return [*(look(frame) for _, frame in between), newest]
+    start, end = last[0], held[-1][0]
+    share = [(time - start) / (end - start) for time, _ in between]
+    joined = [_interpolate(before, newest, part) for part in share]
+    return [
+        *(f if frame is not None else None for f, (_, frame) in zip(joined, between, strict=True)),
+        newest,
+    ]
+
+
+def _interpolate(first: Detection, second: Detection, share: float) -> Detection:
+    box = (1 - share) * first.box + share * second.box
+    return Detection(box.astype(np.float32), min(first.probability, second.probability))
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two boxes (4,)."""
+    corner = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    common = float(np.prod(np.clip(corner, 0, None)))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]
+    return common / max(sum(areas) - common, 1e-9)
+
+
+def _assemble(times: np.ndarray, faces: list[Detection | None], jpeg: list[bytes]) -> FaceTrack:
+    found = np.array([face is not None for face in faces], dtype=bool)
+    rows = np.flatnonzero(found)
+    crop = np.full(len(faces), -1, np.int32)
+    if rows.size:
+        crop = _nearest(np.arange(len(faces)), rows).astype(np.int32)
+    nothing = np.full(4, np.nan, np.float32)
+    return FaceTrack(
+        jpeg=jpeg,
+        crop=crop,
+        time=np.asarray(times, np.float32),
+        box=np.array([nothing if f is None else f.box for f in faces], np.float32).reshape(-1, 4),
+        probability=np.array([0 if f is None else f.probability for f in faces], np.float32),
+        found=found,
+    )
+
+
+def _nearest(positions: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """Index of the nearest of the ascending ``anchors`` for each of ``positions``."""
+    after = np.clip(np.searchsorted(anchors, positions), 0, len(anchors) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(positions - anchors[before] <= anchors[after] - positions, before, after)
+
+
+def _centre(box: np.ndarray) -> np.ndarray:
+    return (box[..., :2] + box[..., 2:]) / 2

@@ -1,0 +1,165 @@
+"""One clip to its features. The same code serves preprocessing and prediction."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from src.corpora.clip import Clip
+from src.preprocessing.audio import (
+    FRAME_SECONDS,
+    HOP_LENGTH,
+    SAMPLE_RATE,
+    Speech,
+    extract_speech,
+)
+from src.preprocessing.face_embedding import FaceEmbedder
+from src.preprocessing.faces import FaceDetector, FaceTrack, track_faces
+from src.preprocessing.text import TextError, read_word_embeddings
+from src.preprocessing.video import MediaError, MediaInfo, probe, read_frames, read_waveform
+
+T = TypeVar("T")
+EMBED_ROWS = 256  # crops decoded at once, so that a long clip stays small in memory
+
+
+@dataclass(frozen=True)
+class FeatureSettings:
+    """All that decides what the features of a clip are."""
+
+    denoise: str = "none"
+    face_stride: int = 8  # mel frames between two crops
+    jpeg_quality: int = 95
+    vggface: str | None = None  # fingerprint of the embedding weights
+
+
+@dataclass
+class Tools:
+    """The networks a worker uses, built when first wanted."""
+
+    weights: Path | None = None
+    device: str = "cpu"
+
+    @cached_property
+    def detector(self) -> FaceDetector:
+        """MTCNN."""
+        return FaceDetector(self.device)
+
+    @cached_property
+    def embedder(self) -> FaceEmbedder | None:
+        """VGG-Face, where there are weights."""
+        return FaceEmbedder(self.weights, self.device) if self.weights else None
+
+
+class Interval(NamedTuple):
+    """The part of a clip that features describe."""
+
+    start: float  # seconds
+    end: float
+    frames: int  # mel frames
+
+
+@dataclass
+class ClipFeatures:
+    """What was extracted of a clip; None where it has no such thing, with the reason in ``states``."""
+
+    duration: float = 0.0
+    interval: Interval = Interval(0.0, 0.0, 0)
+    speech: np.ndarray | None = None  # float16 (128, T)
+    faces: FaceTrack | None = None
+    embedding: np.ndarray | None = None  # float16 (F, 512)
+    text: np.ndarray | None = None  # float32 (W, D)
+    states: dict[str, str] = field(default_factory=dict)
+    failures: list[tuple[str, str]] = field(default_factory=list)  # (stage, reason)
+
+
+def extract(clip: Clip, settings: FeatureSettings, tools: Tools) -> ClipFeatures:
+    """All features of one clip. What cannot be read is a failure of that stage, and the rest is kept."""
+    features = ClipFeatures()
+    _attempt(features, "text", lambda: _extract_text(features, clip.text))
+    info = _attempt(features, "open", lambda: probe(clip.path))
+    if info is None:
+        features.states |= dict.fromkeys(("speech", "video", "embedding"), "failed")
+        return features
+    _attempt(features, "speech", lambda: _extract_speech(features, clip.path, info, settings))
+    _attempt(features, "video", lambda: _extract_faces(features, clip.path, info, settings, tools))
+    _attempt(features, "embedding", lambda: _extract_embedding(features, tools))
+    return features
+
+
+def sampled_times(interval: Interval, face_stride: int) -> np.ndarray:
+    """Times of the face crops, every ``face_stride`` mel frames from the interval's start: (F,) s."""
+    return interval.start + np.arange(0, interval.frames, face_stride) * FRAME_SECONDS
+
+
+def embed_faces(track: FaceTrack, embedder: FaceEmbedder) -> np.ndarray:
+    """float16 (F, 512) embeddings of stored crops; a row without a face repeats its crop's."""
+    unique = np.arange(len(track.jpeg))
+    stored = track._replace(crop=unique.astype(np.int32))
+    parts = np.array_split(unique, max(1, -(-len(unique) // EMBED_ROWS)))
+    return np.concatenate([embedder.embed(stored.decode(rows)) for rows in parts])[track.crop]
+
+
+def _attempt(features: ClipFeatures, stage: str, work: Callable[[], T]) -> T | None:
+    try:
+        return work()
+    except (MediaError, TextError, MemoryError) as error:
+        features.failures.append((stage, str(error) or type(error).__name__))
+        features.states[stage] = "failed"
+        return None
+
+
+def _extract_text(features: ClipFeatures, path: Path | None) -> None:
+    features.text = read_word_embeddings(path) if path else None
+    features.states["text"] = "absent" if features.text is None else "ok"
+
+
+def _extract_speech(
+    features: ClipFeatures, path: Path, info: MediaInfo, settings: FeatureSettings
+) -> None:
+    features.duration = info.duration
+    features.interval = _whole(info.duration)
+    features.states["speech"] = "absent"
+    if not info.has_audio:
+        return
+    waveform = read_waveform(path)
+    features.duration = max(info.duration, len(waveform) / SAMPLE_RATE)
+    features.interval = _whole(features.duration)
+    speech: Speech | None = extract_speech(waveform, settings.denoise)
+    features.states["speech"] = "ok" if speech else "silent"
+    if speech:
+        features.speech = speech.log_mel
+        features.interval = Interval(speech.start, speech.end, speech.log_mel.shape[1])
+
+
+def _extract_faces(
+    features: ClipFeatures,
+    path: Path,
+    info: MediaInfo,
+    settings: FeatureSettings,
+    tools: Tools,
+) -> None:
+    features.states["video"] = "absent"
+    if not info.has_video:
+        return
+    times = sampled_times(features.interval, settings.face_stride)
+    track = track_faces(times, read_frames(path, times), tools.detector, settings.jpeg_quality)
+    features.faces = track
+    features.states["video"] = "ok" if track.found.any() else "no_face"
+
+
+def _extract_embedding(features: ClipFeatures, tools: Tools) -> None:
+    if features.states["video"] != "ok":
+        features.states["embedding"] = "absent"
+    elif tools.embedder is None:
+        features.states["embedding"] = "skipped"
+    else:
+        features.embedding = embed_faces(features.faces, tools.embedder)
+        features.states["embedding"] = "ok"
+
+
+def _whole(duration: float) -> Interval:
+    """A clip without speech keeps its whole length, on the same clock."""
+    return Interval(0.0, duration, 1 + int(duration * SAMPLE_RATE) // HOP_LENGTH)

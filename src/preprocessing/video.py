@@ -1,0 +1,148 @@
+"""Reading media by container timestamps: sound as one waveform, frames at the times asked for.
+
+PyAV stands in for moviepy's reader here: it gives every frame's own timestamp (moviepy counts frames,
+which is wrong where the rate varies or a stream starts late) and converts only the frames that are
+kept.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import librosa
+import numpy as np
+
+from src.preprocessing.audio import SAMPLE_RATE
+
+LATE_SECONDS = 0.05  # a gap in the sound smaller than this is jitter of the muxer
+SHOW_SECONDS = 0.5  # a frame stays on screen this long when no other follows
+
+
+class MediaError(Exception):
+    """A media file, or one stream of it, that cannot be read; the message is one line."""
+
+
+class MediaInfo(NamedTuple):
+    """What a file holds, from its header."""
+
+    duration: float  # seconds
+    has_audio: bool
+    has_video: bool
+
+
+def probe(path: Path) -> MediaInfo:
+    """Length and streams of a media file.
+
+    Raises:
+        MediaError: the file is not readable as media.
+    """
+    with _open(path) as container:
+        video = [s for s in container.streams.video if not _is_cover(s)]
+        duration = container.duration / av.time_base if container.duration else 0.0
+        return MediaInfo(max(duration, 0.0), bool(container.streams.audio), bool(video))
+
+
+def read_waveform(path: Path) -> np.ndarray:
+    """The first audio stream as float32 (samples,), 16 kHz mono, sample 0 at time 0 of the file.
+
+    Sound that starts late, or stops for a while, has silence in its place.
+
+    Raises:
+        MediaError: the stream cannot be decoded.
+    """
+    with _open(path) as container:
+        stream = container.streams.audio[0]
+        origin = _origin(container)
+        blocks: list[np.ndarray] = []
+        filled, rate = 0, 0
+        resampler = av.AudioResampler(format="fltp")
+        for block, frame_rate, time in _audio_blocks(container, stream, resampler):
+            rate = frame_rate
+            gap = 0 if time is None else round((time - origin) * rate) - filled
+            if gap > LATE_SECONDS * rate:
+                blocks.append(np.zeros(gap, np.float32))
+                filled += gap
+            elif gap < 0 and filled == 0:
+                block = block[-gap:]  # sound before time 0 belongs to no frame
+            blocks.append(block)
+            filled += len(block)
+    waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if rate and rate != SAMPLE_RATE and waveform.size:
+        waveform = librosa.resample(waveform, orig_sr=rate, target_sr=SAMPLE_RATE)
+    return waveform
+
+
+def read_frames(path: Path, times: np.ndarray, threads: int = 1) -> Iterator[np.ndarray | None]:
+    """The picture on screen at each of the ascending ``times`` (seconds), decoded once, in order.
+
+    Yields:
+        uint8 (H, W, 3) RGB, upright; None where the video has not begun or is over.
+
+    Raises:
+        MediaError: the stream cannot be decoded.
+    """
+    with _open(path) as container:
+        stream = next(s for s in container.streams.video if not _is_cover(s))
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        origin = _origin(container)
+        wanted = iter(times)
+        time = next(wanted, None)
+        shown: av.VideoFrame | None = None
+        shown_until = -np.inf
+        for frame in _decode(container, stream):
+            start = shown_until if frame.time is None else frame.time - origin
+            while time is not None and time < start - 1e-6:
+                yield _to_rgb(shown) if shown is not None and time < shown_until else None
+                time = next(wanted, None)
+            if time is None:
+                return
+            shown, shown_until = frame, start + SHOW_SECONDS
+        while time is not None:
+            yield _to_rgb(shown) if shown is not None and time < shown_until else None
+            time = next(wanted, None)
+
+
+def _open(path: Path) -> av.container.InputContainer:
+    try:
+        return av.open(str(path), metadata_errors="ignore")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"not readable as media: {_reason(error)}") from error
+
+
+def _decode(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator:
+    try:
+        yield from container.decode(stream)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise MediaError(f"{stream.type} stream broken: {_reason(error)}") from error
+
+
+def _audio_blocks(
+    container: av.container.InputContainer, stream: av.stream.Stream, resampler: av.AudioResampler
+) -> Iterator[tuple[np.ndarray, int, float | None]]:
+    """Mono float32 blocks with their sample rate and time in seconds."""
+    for frame in _decode(container, stream):
+        time = frame.time
+        for planar in resampler.resample(frame):
+            yield planar.to_ndarray().mean(axis=0, dtype=np.float32), planar.sample_rate, time
+
+
+def _origin(container: av.container.InputContainer) -> float:
+    """Timestamp of the file's time 0, in seconds."""
+    return (container.start_time or 0) / av.time_base
+
+
+def _is_cover(stream: av.stream.Stream) -> bool:
+    """Whether a video stream is a still picture attached to a sound file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
+    picture = frame.to_ndarray(format="rgb24")
+    quarter_turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, quarter_turns)) if quarter_turns else picture
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0]
