@@ -17,7 +17,7 @@ from matplotlib.cbook import get_sample_data
 from src.errors import UserError
 
 WIDTH, HEIGHT = 384, 288
-FRAMES_PER_SECOND = 20
+FRAMES_PER_SECOND = 15
 
 # What a look is made of; several emotions may share one (see sample_plan.py).
 LOOKS: Mapping[str, Mapping[str, float]] = {
@@ -30,11 +30,14 @@ LOOKS: Mapping[str, Mapping[str, float]] = {
 
 # Places in the portrait, in its own pixels (512 wide, 600 high).
 EYES = ((222.0, 189.0), (304.0, 187.0))
-BROWS = (((196, 169), (212, 162), (230, 161), (247, 167)), ((277, 167), (295, 160), (313, 159),
-                                                            (330, 165)))  # fmt: skip
-CORNERS = ((230.0, 281.0), (306.0, 277.0))
+BROWS = (
+    ((196, 169), (212, 162), (230, 161), (247, 167)),
+    ((277, 167), (295, 160), (313, 159), (330, 165)),
+)
 MOUTH = (268.0, 279.0)
 MOUTH_HALF_WIDTH = 30.0
+MOUTH_OPENING = 27.0  # of the lips at weight 1
+MOUTH_COLOUR = (52.0, 20.0, 22.0)
 NOSE = (267.0, 235.0)
 REGION = (128, 392, 116, 366)  # left, right, top, bottom: the only part that expressions move
 VIEW_CENTRE = (264.0, 204.0)
@@ -62,20 +65,27 @@ class Action:
     stretch: float = 0.0
 
 
-def _mirrored(offset_x: float, y: float, spread: tuple[float, float], push: tuple[float, float],
-              middle: float = 264.5) -> tuple[Action, Action]:  # fmt: skip
+def _mirrored(
+    offset_x: float,
+    y: float,
+    spread: tuple[float, float],
+    push: tuple[float, float],
+    middle: float = 264.5,
+) -> tuple[Action, Action]:
     """The same push left and right of the middle of the face; x points outwards."""
     left = Action((middle - offset_x, y), spread, (-push[0], push[1]))
     return left, Action((middle + offset_x, y - 2.0), spread, push)
 
 
 ACTIONS: Mapping[str, tuple[Action, ...]] = {
-    "smile": _mirrored(40, 281, (17, 14), (9, -13), 268) + (Action((268, 287), (20, 9), (0, 3)),),
-    "corners_down": _mirrored(38, 281, (16, 13), (1, 12), 268)
-    + (Action((268, 277), (15, 9), (0, -5)),),
+    "smile": (*_mirrored(40, 281, (17, 14), (9, -13), 268), Action((268, 287), (20, 9), (0, 3))),
+    "corners_down": (
+        *_mirrored(38, 281, (16, 13), (1, 12), 268),
+        Action((268, 277), (15, 9), (0, -5)),
+    ),
     "cheeks": _mirrored(48, 232, (22, 16), (2, -7)),
     "press": (Action(MOUTH, (34, 9), stretch=-0.45),),
-    "sneer": _mirrored(16, 262, (13, 9), (0, -5), 268) + (Action(NOSE, (20, 14), (0, -4)),),
+    "sneer": (*_mirrored(16, 262, (13, 9), (0, -5), 268), Action(NOSE, (20, 14), (0, -4))),
     "brows_up": _mirrored(43, 164, (30, 12), (0, -13)),
     "scowl": _mirrored(24, 168, (19, 13), (-7, 13)) + _mirrored(66, 160, (18, 13), (0, -5)),
     "grief": _mirrored(22, 166, (16, 13), (-3, -13)) + _mirrored(64, 166, (19, 13), (0, 9)),
@@ -128,68 +138,76 @@ def _person_mask() -> np.ndarray:
 
 
 @cache
-def _region_grid() -> tuple[np.ndarray, np.ndarray]:
+def _region_grid(step: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Portrait coordinates of every ``step``-th pixel of the region, centre of each block."""
     left, right, top, bottom = REGION
-    x, y = np.meshgrid(np.arange(left, right), np.arange(top, bottom))
-    return x.astype(np.float32), y.astype(np.float32)
+    middle = (step - 1) / 2
+    x, y = np.meshgrid(np.arange(left, right, step), np.arange(top, bottom, step))
+    return x.astype(np.float32) + middle, y.astype(np.float32) + middle
 
 
 @cache
 def _fields() -> np.ndarray:
-    """Displacement of every action at weight 1, float32 (actions, 2, region rows, columns)."""
-    x, y = _region_grid()
-    fields = np.zeros((len(ACTIONS), 2, *x.shape), np.float32)
+    """Displacement of every action at weight 1, float32 (actions, rows, columns, 2).
+
+    They are smooth, so a quarter of the region's pixels carries them at a quarter of the cost.
+    """
+    x, y = _region_grid(2)
+    fields = np.zeros((len(ACTIONS), *x.shape, 2), np.float32)
     for field, actions in zip(fields, ACTIONS.values(), strict=True):
         for action in actions:
             across, down = x - action.centre[0], y - action.centre[1]
             soft = np.exp(
                 -0.5 * ((across / action.spread[0]) ** 2 + (down / action.spread[1]) ** 2)
             )
-            field[0] += action.push[0] * soft
-            field[1] += (action.push[1] + action.stretch * down) * soft
+            field[..., 0] += action.push[0] * soft
+            field[..., 1] += (action.push[1] + action.stretch * down) * soft
     # The region's rim must stay where it is, or a seam shows.
     rim = np.minimum.reduce([x - x.min(), x.max() - x, y - y.min(), y.max() - y])
-    return fields * np.clip(rim / 12.0, 0, 1)
+    return fields * np.clip(rim / 12.0, 0, 1)[..., None]
 
 
-def _mouth_opening(opening: float) -> tuple[np.ndarray, np.ndarray]:
-    """Lips moved apart by ``opening`` pixels: vertical displacement, and how far inside it is.
-
-    Returns two float32 (region rows, columns): displacement in pixels, and 0-1 where the mouth's
-    dark inside shows, which no warp of a closed mouth can bring forth.
-    """
-    x, y = _region_grid()
-    profile = np.clip(1 - ((x - MOUTH[0]) / MOUTH_HALF_WIDTH) ** 2, 0, None) ** 0.7
-    upper, lower = 0.25 * opening * profile, 0.75 * opening * profile
-    down = y - MOUTH[1]
-    below, above = np.maximum(down - lower, 0), np.maximum(-down - upper, 0)
-    moved = np.where(down > 0, np.minimum(lower, np.maximum(down, 0)), 0.0)
-    moved += np.where(down < 0, np.maximum(-upper, np.minimum(down, 0)), 0.0)
-    # The chin follows the lower lip, the skin under the nose hardly the upper one.
-    fade = np.where(down > 0, np.exp(-0.5 * (below / 30) ** 2), np.exp(-0.5 * (above / 9) ** 2))
-    inside = np.clip(np.minimum(lower - down, down + upper) / 2.0, 0, 1)
-    return (moved * fade).astype(np.float32), inside.astype(np.float32)
-
-
-def _warp_face(texture: np.ndarray, weights: Mapping[str, float]) -> np.ndarray:
-    """``texture`` (600, 512, 3) with the actions in ``weights`` applied to its face region."""
+def _source_map(weights: Mapping[str, float]) -> np.ndarray:
+    """Where in the still portrait each pixel of the region comes from: (rows, columns, 2)."""
     left, right, top, bottom = REGION
-    x, y = _region_grid()
-    offset = np.zeros((2, *x.shape), np.float32)
+    offset = np.zeros(_fields().shape[1:], np.float32)
     for name, field in zip(ACTION_NAMES, _fields(), strict=True):
         if abs(weights.get(name, 0.0)) > 1e-3:
             offset += np.float32(weights[name]) * field
-    map_x, map_y = x - offset[0], y - offset[1]
-    opened, inside = _mouth_opening(26.0 * max(weights.get("open", 0.0), 0.0))
+    offset = cv2.resize(offset, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+    return np.stack(_region_grid(), axis=-1) - offset
+
+
+def _mouth_opening(x: np.ndarray, y: np.ndarray, opening: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lips moved apart by ``opening`` pixels, at points of the still portrait.
+
+    Returns two arrays of the shape of ``x``: vertical displacement in pixels, and 0-1 where the
+    mouth's dark inside shows, which no warp of a closed mouth can bring forth.
+    """
+    profile = np.sqrt(np.clip(1 - ((x - MOUTH[0]) / MOUTH_HALF_WIDTH) ** 2, 0, None))
+    upper, lower = 0.3 * opening * profile, 0.7 * opening * profile
+    down = y - MOUTH[1]
+    moved = np.clip(down, -upper, lower)
+    beyond = down - moved  # distance from the lip's edge: below positive, above negative
+    # The chin follows the lower lip, the skin under the nose hardly the upper one.
+    fade = np.exp(-0.5 * (beyond / np.where(beyond > 0, 28, 9)) ** 2)
+    inside = np.clip(np.minimum(lower - down, down + upper) / 2.0, 0, 1)
+    return moved * fade, inside
+
+
+def _warp_face(texture: np.ndarray, weights: Mapping[str, float], canvas: np.ndarray) -> None:
+    """Writes ``texture`` (600, 512, 3) with its face moved by ``weights`` into ``canvas``."""
+    left, right, top, bottom = REGION
+    source = _source_map(weights)
     # The mouth is opened in the still face and carried along by the other actions.
-    rows, columns = map_y - top, map_x - left
-    opened = cv2.remap(opened, columns, rows, cv2.INTER_LINEAR)
-    inside = cv2.remap(inside, columns, rows, cv2.INTER_LINEAR)[..., None]
-    face = cv2.remap(texture, map_x, map_y - opened, cv2.INTER_LINEAR)
-    result = texture.copy()
-    mouth_colour = np.array([52, 20, 22], np.float32)
-    result[top:bottom, left:right] = face * (1 - inside) + mouth_colour * inside
-    return result
+    mouth = (slice(244 - top, bottom - top), slice(212 - left, 324 - left))
+    opening = MOUTH_OPENING * max(weights.get("open", 0.0), 0.0)
+    moved, inside = _mouth_opening(source[mouth][..., 0], source[mouth][..., 1], opening)
+    source[mouth][..., 1] -= moved
+    face = cv2.remap(texture, source, None, cv2.INTER_LINEAR)
+    inside = inside[..., None]
+    face[mouth] = face[mouth] * (1 - inside) + np.array(MOUTH_COLOUR) * inside
+    canvas[top:bottom, left:right] = face
 
 
 def _textured(generator: np.random.Generator) -> np.ndarray:
@@ -220,8 +238,9 @@ def _smooth_noise(generator: np.random.Generator, times: np.ndarray, rate: float
     return np.sin(2 * np.pi * np.outer(times, frequencies) + phases).mean(axis=1) * 1.5
 
 
-def _expression_course(scene: FaceScene, times: np.ndarray, generator: np.random.Generator
-                       ) -> np.ndarray:  # fmt: skip
+def _expression_course(
+    scene: FaceScene, times: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
     """Onset, apex and decay, 0-1 (F,): the apex covers most of the speech."""
     start, end = scene.speech
     onset, decay = generator.uniform(0.15, 0.35, 2)
@@ -233,8 +252,9 @@ def _expression_course(scene: FaceScene, times: np.ndarray, generator: np.random
     return course * course * (3 - 2 * course)
 
 
-def action_weights(scene: FaceScene, times: np.ndarray, generator: np.random.Generator
-                   ) -> dict[str, np.ndarray]:  # fmt: skip
+def action_weights(
+    scene: FaceScene, times: np.ndarray, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Weight of every action at ``times`` (F,) in seconds; names as in ACTIONS, and ``open``."""
     course = _expression_course(scene, times, generator)
     intensity = generator.uniform(0.8, 1.15)
@@ -282,11 +302,12 @@ def render_face(scene: FaceScene, generator: np.random.Generator) -> np.ndarray:
     texture = _textured(generator)
     weights = action_weights(scene, times, generator)
     cameras = _camera(times, generator)
+    canvas = texture.copy()
     frames = np.empty((len(times), HEIGHT, WIDTH, 3), np.uint8)
     for index, camera in enumerate(cameras):
-        warped = _warp_face(texture, {name: course[index] for name, course in weights.items()})
+        _warp_face(texture, {name: course[index] for name, course in weights.items()}, canvas)
         cv2.warpAffine(
-            warped,
+            canvas,
             camera,
             (WIDTH, HEIGHT),
             dst=frames[index],

@@ -52,7 +52,7 @@ def trim_interval(waveform: np.ndarray) -> tuple[int, int]:
 
 
 def wiener_denoise(waveform: np.ndarray) -> np.ndarray:
-    """scipy's Wiener filter; where it divides zero by zero (digital silence) the input stays."""
+    """Scipy's Wiener filter; where it divides zero by zero (digital silence) the input stays."""
     with np.errstate(divide="ignore", invalid="ignore"):
         filtered = scipy.signal.wiener(waveform.astype(np.float64), WIENER_SAMPLES)
     return np.where(np.isfinite(filtered), filtered, waveform).astype(np.float32)

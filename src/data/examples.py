@@ -1,0 +1,187 @@
+"""Which clips a run trains on, validates on and tests on."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.model_selection import GroupKFold
+
+from src.errors import UserError
+from src.feature_store import FeatureStore, Record
+
+TARGETS = ("integrated", "face", "speech")
+
+
+class Example(NamedTuple):
+    """A clip with its class indices, -1 where unlabelled."""
+
+    split: str
+    record: Record
+    integrated: int
+    face: int
+    speech: int
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Speaker-disjoint folds: ``--n_folds``, ``--fold`` (counted from 1) and ``--folds_file``."""
+
+    n_folds: int
+    fold: int
+    folds_file: str = ""
+
+
+class Parts(NamedTuple):
+    """The clips of one run; ``test`` only where it is labelled."""
+
+    train: list[Example]
+    val: list[Example]
+    test: list[Example]
+
+
+def load_parts(
+    store: FeatureStore,
+    class_names: Sequence[str],
+    usable: Callable[[Record], bool],
+    needed: str,
+    folds: Folds | None,
+) -> Parts:
+    """The labelled clips of each part that have the features a mode reads.
+
+    Args:
+        store: the features.
+        class_names: in index order.
+        usable: whether a clip has what the mode reads.
+        needed: what that is, for the error.
+        folds: for a corpus without official splits.
+
+    Raises:
+        UserError: a part has no clips, or none labelled, or none usable; or the folds do not fit.
+    """
+    splits = store.splits()
+    if "all" in splits:
+        return _folded_parts(store, class_names, usable, needed, folds)
+    if folds is not None:
+        raise UserError(
+            f"{store.root}: has the official splits {' '.join(splits)}; leave out --n_folds, --fold"
+        )
+    parts = {}
+    for split in ("train", "val"):
+        if split not in splits:
+            raise UserError(f"{store.root / split}: no manifest.csv; run preprocess.py first")
+        examples = load_examples(store, split, class_names)
+        parts[split] = _check(examples, store.root / split, usable, needed)
+    test = load_examples(store, "test", class_names) if "test" in splits else []
+    return Parts(**parts, test=[e for e in test if e.integrated >= 0 and usable(e.record)])
+
+
+def load_examples(store: FeatureStore, split: str, class_names: Sequence[str]) -> list[Example]:
+    """All clips of a split, in manifest order.
+
+    Raises:
+        UserError: a label of the manifest is not a class name.
+    """
+    index = {name: number for number, name in enumerate(class_names)}
+
+    def label(record: Record, kind: str) -> int:
+        name = getattr(record, kind)
+        if name and name not in index:
+            raise UserError(
+                f"{store.root / split / 'manifest.csv'}: {record.stem} has the {kind} label "
+                f"{name!r}, not one of {' '.join(class_names)}; run preprocess.py again"
+            )
+        return index[name] if name else -1
+
+    return [
+        Example(split, record, *(label(record, kind) for kind in TARGETS))
+        for record in store.read_manifest(split)
+    ]
+
+
+def assign_folds(speakers: Sequence[str], folds: Folds) -> dict[str, int]:
+    """Fold (from 1) of every speaker: from the file, or balanced by number of clips.
+
+    Raises:
+        UserError: no speakers are known, too few for the folds, or the file does not name them all.
+    """
+    names = sorted(set(speakers) - {""})
+    if not names or "" in speakers:
+        raise UserError("the corpus names no speaker for some clips; folds need one for each")
+    if folds.folds_file:
+        assigned = _read_folds(Path(folds.folds_file), folds.n_folds)
+        missing = [name for name in names if name not in assigned]
+        if missing:
+            raise UserError(f"{folds.folds_file}: names no fold for speaker {missing[0]}; add it")
+        return {name: assigned[name] for name in names}
+    if len(names) < folds.n_folds:
+        raise UserError(f"--n_folds {folds.n_folds}: the corpus has only {len(names)} speakers")
+    groups = np.asarray(speakers)
+    split = GroupKFold(folds.n_folds).split(groups, groups=groups)
+    return {name: k for k, (_, test) in enumerate(split, 1) for name in set(groups[test].tolist())}
+
+
+def _folded_parts(
+    store: FeatureStore,
+    class_names: Sequence[str],
+    usable: Callable[[Record], bool],
+    needed: str,
+    folds: Folds | None,
+) -> Parts:
+    if folds is None:
+        raise UserError(
+            f"{store.root}: this corpus has no official splits; give --n_folds N --fold K"
+        )
+    examples = load_examples(store, "all", class_names)
+    examples = _check(examples, store.root / "all", usable, needed)
+    fold_of = assign_folds([e.record.speaker for e in examples], folds)
+    test_fold, val_fold = folds.fold, folds.fold % folds.n_folds + 1
+    kinds = {test_fold: "test", val_fold: "val"}
+    parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
+    for example in examples:
+        parts[kinds.get(fold_of[example.record.speaker], "train")].append(example)
+    for name, part in parts.items():
+        lacking = set(range(len(class_names))) - {e.integrated for e in part}
+        if lacking:
+            raise UserError(
+                f"--fold {folds.fold}: its {name} part has no clip of class "
+                f"{class_names[min(lacking)]}; use fewer folds or another --folds_file"
+            )
+    return Parts(**parts)
+
+
+def _check(
+    examples: list[Example], folder: Path, usable: Callable[[Record], bool], needed: str
+) -> list[Example]:
+    if not examples:
+        raise UserError(f"{folder}: holds no clips; run preprocess.py on a corpus that has some")
+    labelled = [e for e in examples if e.integrated >= 0]
+    if not labelled:
+        raise UserError(f"{folder}: none of its {len(examples)} clips is labelled; add labels")
+    kept = [e for e in labelled if usable(e.record)]
+    if not kept:
+        raise UserError(f"{folder}: none of its {len(labelled)} labelled clips has {needed}")
+    return kept
+
+
+def _read_folds(path: Path, n_folds: int) -> dict[str, int]:
+    """Speaker -> fold from ``{"folds": [["01", ...], ...]}`` or the list alone."""
+    if not path.is_file():
+        raise UserError(f"--folds_file {path}: no such file")
+    try:
+        content: Any = json.loads(path.read_text("utf-8"))
+        lists = content["folds"] if isinstance(content, dict) else content
+        pairs = [(str(name), k) for k, names in enumerate(lists, 1) for name in names]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(
+            f'--folds_file {path}: wants JSON like {{"folds": [["01", "02"], ["03"]]}}'
+        ) from None
+    if len(lists) != n_folds:
+        raise UserError(f"--folds_file {path}: holds {len(lists)} folds, --n_folds is {n_folds}")
+    if len(dict(pairs)) != len(pairs):
+        raise UserError(
+            f"--folds_file {path}: names a speaker in two folds; folds must be disjoint"
+        )
+    return dict(pairs)

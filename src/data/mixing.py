@@ -1,0 +1,149 @@
+"""Augmentation of whole batches, on the device: SpecAugment and mixup.
+
+Random numbers are drawn on the CPU from a generator given by the caller, so that a batch is
+augmented alike on every device.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from src.batch import Batch
+
+FREQUENCY_MASKS, FREQUENCY_WIDTH = 3, 27  # at most, bands
+TIME_MASKS, TIME_WIDTH = 4, 50  # at most, frames
+TIME_SHARE = 0.2  # of a clip's own length, hidden by all its time masks together
+WARP_FRAMES, WARP_SHARE = 80, 0.25  # at most, frames and share of the clip's length
+
+
+class Mixture(NamedTuple):
+    """A mixup of a batch with a permutation of itself."""
+
+    weight: float  # of the first clip
+    partner: Tensor  # (B,) int64
+
+
+def spec_augment(batch: Batch, generator: torch.Generator, warp: bool = True) -> Batch:
+    """SpecAugment (Park et al. 2019, arXiv 1904.08779): time warp, frequency and time masks.
+
+    Masked cells get the mean of the clip's own frames. In multimodal runs warping is off, so that
+    speech and faces keep one clock.
+    """
+    speech, frames = batch.speech, batch.speech_frames
+    if warp:
+        speech = time_warp(speech, frames, generator)
+    inside = torch.arange(speech.shape[2], device=speech.device) < frames[:, None]  # (B, T)
+    total = (speech * inside[:, None]).sum((1, 2))
+    mean = total / (frames.clamp(min=1) * speech.shape[1])
+    bands = _frequency_masks(len(speech), speech.shape[1], generator).to(speech.device)
+    times = _time_masks(frames.cpu(), speech.shape[2], generator).to(speech.device)
+    hidden = (bands[:, :, None] | times[:, None, :]) & inside[:, None]
+    return batch._replace(speech=torch.where(hidden, mean[:, None, None], speech))
+
+
+def time_warp(speech: Tensor, frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Move one moment of each clip and stretch what lies before and after it, linearly.
+
+    Args:
+        speech: (B, 128, T).
+        frames: (B,) length of each clip; what lies after it stays.
+        generator: on the CPU.
+    """
+    count, _, length = speech.shape
+    frames = frames.cpu().float().clamp(min=2)[:, None]  # (B, 1)
+    reach = torch.clamp(frames * WARP_SHARE, max=WARP_FRAMES)
+    pivot = reach + torch.rand(count, 1, generator=generator) * (frames - 2 * reach)
+    moved = pivot + (2 * torch.rand(count, 1, generator=generator) - 1) * reach * 0.9
+    target = torch.arange(length).float()[None]  # (1, T)
+    before = target * pivot / moved
+    after = pivot + (target - moved) * (frames - pivot) / (frames - moved)
+    source = torch.where(target < moved, before, after)
+    source = torch.where(target < frames, torch.minimum(source, frames - 1), target)
+    low = source.floor().long().clamp(0, length - 1)
+    share = (source - low).to(speech.device)[:, None]
+    low = low.to(speech.device)[:, None].expand(-1, speech.shape[1], -1)
+    first = speech.gather(2, low)
+    return first + share * (speech.gather(2, (low + 1).clamp(max=length - 1)) - first)
+
+
+def draw_mixture(
+    size: int, alpha: float, probability: float, generator: torch.Generator
+) -> Mixture | None:
+    """One weight and one permutation for all inputs and labels of a batch (Zhang et al. 2018,
+    arXiv 1710.09412); None when this batch stays as it is.
+    """
+    if alpha <= 0 or size < 2 or torch.rand((), generator=generator) >= probability:
+        return None
+    first, second = (torch._standard_gamma(torch.full((), alpha), generator) for _ in range(2))
+    total = float(first + second)
+    weight = float(first) / total if total > 0 else 0.5
+    return Mixture(weight, torch.randperm(size, generator=generator))
+
+
+def mix_batch(batch: Batch, mixture: Mixture | None) -> Batch:
+    """Mix every modality. Where only one of the two clips has a step, the mask is the union and the
+    step holds that clip's share; its time is the time of whichever has one.
+    """
+    if mixture is None:
+        return batch
+    fields = batch._asdict()
+    for name in ("speech", "face", "text"):
+        if fields[name] is not None:
+            fields[name] = _mix(fields[name].float(), mixture)
+    partner = mixture.partner
+    for name in ("speech_present", "face_mask", "text_mask"):
+        if fields[name] is not None:
+            fields[name] = fields[name] | fields[name][partner.to(fields[name].device)]
+    if batch.speech_frames is not None:
+        other = batch.speech_frames[partner.to(batch.speech_frames.device)]
+        fields["speech_frames"] = torch.maximum(batch.speech_frames, other)
+    if batch.face_time is not None:
+        fields["face_time"] = _mix_time(batch.face_time, batch.face_mask, mixture)
+    return Batch(**fields)
+
+
+def mix_targets(targets: Tensor, mixture: Mixture | None) -> Tensor:
+    """Mix soft labels (..., B, classes) along B; an unlabelled row is zeros: it has no weight."""
+    if mixture is None:
+        return targets
+    other = targets[..., mixture.partner.to(targets.device), :]
+    return mixture.weight * targets + (1 - mixture.weight) * other
+
+
+def _mix(values: Tensor, mixture: Mixture) -> Tensor:
+    other = values[mixture.partner.to(values.device)]
+    return mixture.weight * values + (1 - mixture.weight) * other
+
+
+def _mix_time(time: Tensor, mask: Tensor, mixture: Mixture) -> Tensor:
+    partner = mixture.partner.to(time.device)
+    mixed = torch.where(mask[partner], _mix(time, mixture), time)
+    return torch.where(mask, mixed, time[partner])
+
+
+def _frequency_masks(count: int, bands: int, generator: torch.Generator) -> Tensor:
+    width = torch.randint(0, FREQUENCY_WIDTH + 1, (count, FREQUENCY_MASKS), generator=generator)
+    kept = _some(count, FREQUENCY_MASKS, generator)
+    return _intervals(width * kept, torch.full((count, 1), bands), bands, generator)
+
+
+def _time_masks(frames: Tensor, length: int, generator: torch.Generator) -> Tensor:
+    width = torch.randint(0, TIME_WIDTH + 1, (len(frames), TIME_MASKS), generator=generator)
+    width = width * _some(len(frames), TIME_MASKS, generator)
+    allowed = TIME_SHARE * frames[:, None]
+    width = (width * (allowed / width.sum(1, keepdim=True).clamp(min=1)).clamp(max=1)).floor()
+    return _intervals(width.long(), frames[:, None], length, generator)
+
+
+def _some(count: int, masks: int, generator: torch.Generator) -> Tensor:
+    """Which masks of each clip are used: the first 0 to ``masks``, (B, masks) bool."""
+    used = torch.randint(0, masks + 1, (count, 1), generator=generator)
+    return torch.arange(masks)[None] < used
+
+
+def _intervals(width: Tensor, room: Tensor, length: int, generator: torch.Generator) -> Tensor:
+    """Union of intervals of widths (B, M), placed anywhere in 0..room (B, 1): (B, length)."""
+    first = (torch.rand(width.shape, generator=generator) * (room - width + 1)).floor()[..., None]
+    place = torch.arange(length)[None, None]
+    return ((place >= first) & (place < first + width[..., None])).any(1)

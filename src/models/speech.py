@@ -1,0 +1,132 @@
+"""Speech: EfficientNet-B0..B7 (Tan & Le 2019, arXiv 1905.11946) on a one-channel log-mel image."""
+
+import torch
+from efficientnet_pytorch import EfficientNet
+from efficientnet_pytorch.utils import efficientnet_params, url_map
+from torch import Tensor, nn
+
+from src.batch import Batch, Sequence
+from src.models.attention import AttentionPooling, Head, MeanPooling
+from src.models.options import ModelOptions
+from src.models.padding import exporting, run_by_length
+from src.models.pretrained import load_published
+from src.models.single import SingleModel
+
+N_BANDS = 128
+FRAMES_PER_STEP = 32  # EfficientNet halves the time axis five times
+SECONDS_PER_STEP = FRAMES_PER_STEP * 0.016
+BATCH_NORM_MOMENTUM = 0.1
+
+
+def build_network(coeff: int) -> EfficientNet:
+    """The library's EfficientNet on one channel, without its classifier.
+
+    Its static SAME padding is computed for 128 x 32 but holds for every size of whole 32s: each
+    strided convolution then meets an even size, and padding depends on nothing else. The published
+    batch-norm momentum (0.01, made for 300,000 steps) leaves the running statistics of a short run
+    far behind its weights, so that evaluation is at chance while training goes well; hence 0.1.
+    """
+    network = EfficientNet.from_name(
+        f"efficientnet-b{coeff}",
+        in_channels=1,
+        include_top=False,
+        image_size=(N_BANDS, FRAMES_PER_STEP),
+    )
+    network.set_swish(memory_efficient=False)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = BATCH_NORM_MOMENTUM
+        elif isinstance(module, nn.Conv2d):
+            _fold_padding(module)
+    return network
+
+
+def _fold_padding(convolution: nn.Conv2d) -> None:
+    """Let a convolution pad by itself where both sides get alike: the same numbers, no copy."""
+    padding = convolution.static_padding
+    if isinstance(padding, nn.ZeroPad2d):
+        left, right, top, bottom = padding.padding
+        if left == right and top == bottom:
+            convolution.padding = (top, left)
+            convolution.static_padding = nn.Identity()
+
+
+def step_mask(speech: Tensor, frames: Tensor | None) -> Tensor:
+    """Which steps of a padded spectrogram (B, 128, T) start within the clip: (B, T / 32) bool."""
+    starts = torch.arange(0, speech.shape[-1], FRAMES_PER_STEP, device=speech.device)
+    if frames is None:
+        return torch.ones_like(starts, dtype=torch.bool).expand(speech.shape[0], -1)
+    # a clip of no frames keeps one step, so that every clip has a clock
+    return starts.unsqueeze(0) < frames.clamp(min=1).unsqueeze(1)
+
+
+def step_time(n_steps: int, device: torch.device) -> Tensor:
+    """Seconds at the middle of each step, (N,) float32."""
+    return (torch.arange(n_steps, device=device) + 0.5) * SECONDS_PER_STEP
+
+
+class SpeechEncoder(nn.Module):
+    """Log-mel (B, 128, T) to a sequence (B, T / 32, C): EfficientNet's map averaged over bands."""
+
+    def __init__(self, coeff: int) -> None:
+        super().__init__()
+        self.network = build_network(coeff)
+        self.width: int = self.network._conv_head.out_channels
+
+    def forward(self, batch: Batch) -> Sequence:
+        """Steps of 0.512 s; masked where the clip has ended or has no voice."""
+        speech = batch.speech.float()
+        mask = step_mask(speech, batch.speech_frames)
+        values = self._values(speech, mask)
+        time = step_time(mask.shape[1], speech.device).expand(mask.shape)
+        if batch.speech_present is not None:
+            mask = mask & batch.speech_present.unsqueeze(1)
+        return Sequence(values, mask, time)
+
+    def _values(self, speech: Tensor, mask: Tensor) -> Tensor:
+        if self.training or exporting():  # training pads to the longest of a batch
+            return self._steps(speech)
+        values = run_by_length(self._steps, speech, mask.sum(dim=1) * FRAMES_PER_STEP, dim=2)
+        return nn.functional.pad(values, (0, 0, 0, mask.shape[1] - values.shape[1]))
+
+    def _steps(self, speech: Tensor) -> Tensor:
+        """(B, 128, T) -> (B, T / 32, C)."""
+        return self.network.extract_features(speech.unsqueeze(1)).mean(dim=2).transpose(1, 2)
+
+
+def build_speech_head(options: ModelOptions, width: int) -> Head:
+    """Attention pooling, or for ``vanilla`` the library's global average; its dropout, a linear."""
+    pooling = AttentionPooling(width) if options.speech_model == "attention" else MeanPooling()
+    dropout = efficientnet_params(f"efficientnet-b{options.coeff}")[3]
+    return Head(pooling, width, options.n_classes, dropout)
+
+
+def build_speech(options: ModelOptions) -> SingleModel:
+    """The speech model: {"speech": (B, n_classes)}."""
+    encoder = SpeechEncoder(options.coeff)
+    return SingleModel("speech", encoder, build_speech_head(options, encoder.width))
+
+
+def load_imagenet(encoder: SpeechEncoder, coeff: int, pretrained: str) -> bool:
+    """Load the published ImageNet weights into ``encoder``; True when they are in.
+
+    The stem's RGB kernel is summed to one channel (the same answer as a grey image in all three),
+    and the published classifier is dropped.
+
+    Args:
+        encoder: of EfficientNet-B``coeff``.
+        coeff: 0..7.
+        pretrained: "true", "auto" (False and a line on stderr where they cannot be had) or "false".
+
+    Raises:
+        UserError: ``pretrained`` is "true" and the weights cannot be had.
+    """
+
+    def install(tensors: dict[str, Tensor]) -> None:
+        kept = {name: value for name, value in tensors.items() if not name.startswith("_fc.")}
+        stem = "_conv_stem.weight"
+        kept[stem] = kept[stem].sum(dim=1, keepdim=True)
+        encoder.network.load_state_dict(kept)
+
+    url = url_map[f"efficientnet-b{coeff}"]
+    return load_published(url, f"ImageNet EfficientNet-B{coeff}", pretrained, install)

@@ -1,0 +1,142 @@
+"""Checkpoints: plain tensors and values that load with ``weights_only=True`` and rebuild a model."""
+
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from src.errors import UserError
+from src.feature_store import write_atomic
+from src.models import ModelOptions, build_model
+
+FORMAT = 1
+BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
+KEYS = {"format", "mode", "class_names", "features", "model_options", "model", "epoch", "metrics"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained model and what it was trained on."""
+
+    path: Path
+    mode: str
+    class_names: tuple[str, ...]
+    features: dict[str, Any]  # corpus and extraction settings, as in features.json
+    options: ModelOptions
+    model: dict[str, Tensor]
+    epoch: int
+    metrics: dict[str, float]
+    training: dict[str, Any] | None  # what it takes to go on: only in last.pth
+
+    def build(self) -> nn.Module:
+        """The model with its weights, in evaluation mode."""
+        model = build_model(self.options)
+        model.load_state_dict(self.model)
+        return model.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Write atomically; see ``describe`` for what belongs in ``checkpoint``."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    write_atomic(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def describe(
+    model: nn.Module,
+    options: ModelOptions,
+    class_names: Sequence[str],
+    features: dict[str, Any],
+    epoch: int,
+    metrics: dict[str, float],
+) -> dict[str, Any]:
+    """What every checkpoint holds, as plain values; ``model`` is not wrapped."""
+    return {
+        "format": FORMAT,
+        "mode": options.mode,
+        "class_names": list(class_names),
+        "features": features,
+        "model_options": asdict(options),
+        "model": model.state_dict(),
+        "epoch": epoch,
+        "metrics": metrics,
+    }
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; no code in the file is ever run.
+
+    Raises:
+        UserError: it is none of this program's, damaged, or of another version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not content.keys() >= KEYS:
+            raise UserError(
+                f"{path}: not a checkpoint of this program; give one that train.py made"
+            )
+        if content["format"] != FORMAT:
+            raise UserError(f"{path}: of format {content['format']}, this program reads {FORMAT}")
+        return Checkpoint(
+            path=path,
+            mode=content["mode"],
+            class_names=tuple(content["class_names"]),
+            features=content["features"],
+            options=ModelOptions(**content["model_options"]),
+            model=content["model"],
+            epoch=content["epoch"],
+            metrics=content["metrics"],
+            training=content.get("training"),
+        )
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+        raise UserError(
+            f"{path}: not readable as a checkpoint ({reason}); give one that train.py made"
+        ) from error
+
+
+def find_checkpoint(given: str, logs: Path, mode: str) -> Path:
+    """The file itself, or the best one of a run folder.
+
+    Raises:
+        UserError: there is none; the line names the best checkpoints of ``mode`` that do exist.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    best = best_checkpoint(path)
+    if best is not None:
+        return best
+    runs = sorted((logs / mode).glob("*")) if (logs / mode).is_dir() else []
+    known = [str(best) for run in runs if (best := best_checkpoint(run)) is not None]
+    mend = f"there are {', '.join(known)}" if known else f"train one: train.py --mode {mode}"
+    raise UserError(f"{given}: no such checkpoint or run folder; {mend}")
+
+
+def best_checkpoint(folder: Path) -> Path | None:
+    """The ``<epoch>_best_<loss>.pth`` of the latest epoch: it is written only when it is better."""
+    found = [(int(m[1]), p) for p in folder.glob("*_best_*.pth") if (m := BEST.match(p.name))]
+    return max(found)[1] if found else None
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the ``keep`` newest best checkpoints."""
+    found = sorted((int(m[1]), p) for p in folder.glob("*_best_*.pth") if (m := BEST.match(p.name)))
+    for _, path in found[:-keep]:
+        path.unlink()

@@ -1,0 +1,103 @@
+"""What a run writes down: stdout lines, metrics.csv, TensorBoard events, pictures, result.json."""
+
+import csv
+import io
+import json
+import platform
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from src.feature_store import write_atomic
+from src.training.options import TrainOptions
+from src.training.plots import draw_confusion, draw_curves
+
+HOME = Path(__file__).resolve().parents[2]
+PACKAGES = ("torch", "torchvision", "numpy", "efficientnet-pytorch", "albumentations")
+
+
+class Logbook:
+    """The files of one run folder; made by the main process only."""
+
+    def __init__(self, folder: Path, n_epoch: int, resumed_from: int = 0) -> None:
+        self.folder = folder
+        self.n_epoch = n_epoch
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer = SummaryWriter(str(folder), purge_step=resumed_from or None)
+
+    def write_config(self, options: TrainOptions, resolved: dict[str, Any]) -> None:
+        """``config.json``: flags, what they came to, revision, versions and hardware."""
+        config = {
+            "options": asdict(options),
+            "resolved": resolved,
+            "revision": _git_revision(),
+            "versions": {"python": platform.python_version()}
+            | {name: version(name) for name in PACKAGES},
+            "hardware": {
+                "machine": platform.platform(),
+                "cpus": torch.get_num_threads(),
+                "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            },
+        }
+        _write_json(self.folder / "config.json", config)
+
+    def write_epoch(self, history: list[dict[str, Any]]) -> None:
+        """One line on stdout, the whole of ``metrics.csv``, and TensorBoard's scalars."""
+        row = history[-1]
+        shown = " ".join(
+            f"{name}: {value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{name}: {value:.2e}"
+            for name, value in row.items()
+            if name != "epoch" and np.isfinite(value)
+        )
+        say(f"Epoch [{row['epoch']}]/[{self.n_epoch}] {shown}")
+        text = io.StringIO(newline="")
+        rows = csv.DictWriter(text, list(row), lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(history)
+        write_atomic(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+        for name, value in row.items():
+            self.writer.add_scalar(name, value, row["epoch"])
+
+    def finish(
+        self,
+        history: list[dict[str, Any]],
+        result: dict[str, Any],
+        class_names: tuple[str, ...],
+    ) -> None:
+        """``curves.png``, ``confusion.png`` and, last, ``result.json``: its presence means done."""
+        draw_curves(history, self.folder / "curves.png")
+        scored = result.get("test") or result["valid"]
+        draw_confusion(np.array(scored["confusion"]), class_names, self.folder / "confusion.png")
+        self.writer.close()
+        _write_json(self.folder / "result.json", result)
+
+
+def say(line: str) -> None:
+    """A whole line on stdout, for ``>> logs.txt``."""
+    print(line, flush=True)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def _git_revision() -> str:
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=HOME,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()

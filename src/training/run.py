@@ -1,0 +1,349 @@
+"""One training run, from flags to result.json."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+
+from src import distributed
+from src.data.examples import TARGETS, Example
+from src.errors import UserError
+from src.metrics import SCALARS, score
+from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
+from src.training.checkpoint import best_checkpoint, load_checkpoint
+from src.training.logbook import Logbook, say
+from src.training.loop import (
+    Augmentation,
+    Engine,
+    Predictions,
+    augment,
+    evaluate,
+    train_one_epoch,
+)
+from src.training.losses import EmotionLoss
+from src.training.memory import micro_batch_size
+from src.training.options import TrainOptions
+from src.training.schedule import build_optimizer, build_schedule
+from src.training.setup import (
+    HOME,
+    MODALITIES,
+    Loaders,
+    Task,
+    build_initial_model,
+    build_task,
+    choose_device,
+    parallelise,
+)
+from src.training.state import RunState, load_state, save_best, save_state
+
+SHORT = {"accuracy": "acc", "unweighted_average_recall": "ua", "calibration_error": "ece"}
+
+
+def train(options: TrainOptions) -> int:
+    """Train, validate each epoch, score the best epoch; returns the exit code.
+
+    Raises:
+        UserError: flags, features or weights that do not fit; a loss that is no longer finite.
+    """
+    torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.amp
+    with distributed.process_group(device):
+        return _train(options, device)
+
+
+def _train(options: TrainOptions, device: torch.device) -> int:
+    folder = run_folder(options)
+    if options.resume and (folder / "result.json").is_file():
+        say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
+        return 0
+    task = build_task(options)
+    state = load_state(folder, options) if options.resume else None
+    distributed.barrier()
+    if distributed.is_main():
+        claim_folder(folder, options, state)
+    model = build_initial_model(options, task)
+    loaders = Loaders(task, options, device)
+    engine = build_engine(options, task, model, loaders, device)
+    state = state or RunState()
+    state.restore(engine)
+    if engine.micro_batch < options.batch_size and distributed.is_main():
+        print(
+            f"note: {options.batch_size} clips do not fit at once; each step runs "
+            f"{engine.micro_batch} at a time (--micro_batch)",
+            file=sys.stderr,
+        )
+    book = None
+    if distributed.is_main():
+        book = Logbook(folder, options.n_epoch, len(state.history))
+        book.write_config(options, _resolved(task, engine, loaders))
+        say(_start_line(folder, task, model, device))
+        save_state(folder, state, engine, task, options)  # Ctrl-C in epoch 0 finds a last.pth too
+    for epoch in range(len(state.history), options.n_epoch):
+        run_epoch(epoch, options, task, engine, loaders, state, folder, book)
+        if options.patience and state.epochs_without_best >= options.patience:
+            break
+    result = final_scores(folder, task, loaders, device, engine.amp)
+    if book:
+        book.finish(state.history, result, task.class_names)
+        say(_closing_line(folder, result))
+    distributed.barrier()
+    return 0
+
+
+def run_folder(options: TrainOptions) -> Path:
+    """``logs/<mode>/<exp_name>``.
+
+    Raises:
+        UserError: the name would lead elsewhere.
+    """
+    name = options.exp_name
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise UserError(f"--exp_name {name!r}: give a plain name, without slashes")
+    return Path(options.logs_dir or HOME / "logs") / options.mode / name
+
+
+def claim_folder(folder: Path, options: TrainOptions, state: RunState | None) -> None:
+    """Make the run folder; a run that is there is continued, replaced or left alone.
+
+    Raises:
+        UserError: it holds a run and the flags do not say what to do with it.
+    """
+    if state is None and (folder / "last.pth").is_file() and not options.overwrite:
+        raise UserError(
+            f"{folder}: holds a run; give --resume True to go on with it, --overwrite True to "
+            "replace it, or another --exp_name"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if state is None:
+        for pattern in ("*.pth", "events.*", "*.json", "*.csv", "*.png"):
+            for path in folder.glob(pattern):
+                path.unlink()
+
+
+def build_engine(
+    options: TrainOptions,
+    task: Task,
+    model: nn.Module,
+    loaders: Loaders,
+    device: torch.device,
+) -> Engine:
+    """Optimizer, schedule, precision and parallelism around a model."""
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, options.optim, options.learning_rate, options.weight_decay)
+    steps = -(-len(loaders.train_batches) // options.accumulate)
+    schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
+    weights = dict.fromkeys(task.targets, options.lam / 2) | {task.main_head: 1.0}
+    amp = amp_dtype(device) if options.amp else None
+    ema = None
+    if options.ema > 0:
+        ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
+    engine = Engine(
+        model=model,
+        parallel=parallelise(model, device),
+        loss=EmotionLoss(task.targets, weights, options.label_smoothing),
+        optimizer=optimizer,
+        schedule=schedule,
+        device=device,
+        n_classes=len(task.class_names),
+        augmentation=Augmentation(
+            options.spec_augment,
+            options.mode != "multimodal",
+            options.mixup_alpha,
+            options.mixup_prob,
+        ),
+        amp=amp,
+        scaler=torch.amp.GradScaler(device.type) if amp == torch.float16 else None,
+        ema=ema,
+        accumulate=options.accumulate,
+        clip_norm=options.clip_norm,
+        seed=options.seed,
+    )
+    engine.micro_batch = _micro_batch(options, engine, loaders)
+    return engine
+
+
+def amp_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the device computes in it (CPUs too), else fp16."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def run_epoch(
+    epoch: int,
+    options: TrainOptions,
+    task: Task,
+    engine: Engine,
+    loaders: Loaders,
+    state: RunState,
+    folder: Path,
+    book: Logbook | None,
+) -> None:
+    """Train, validate, write everything down."""
+    started = time.monotonic()
+    loaders.train_batches.epoch = epoch
+    torch.manual_seed(options.seed * 1_000_003 + epoch)  # dropout
+    train_loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), epoch)
+    trained = time.monotonic()
+    candidate = validation_model(options, engine, loaders)
+    predictions = predict(candidate, loaders.val, task.parts.val, engine.device, engine.amp)
+    row = {"epoch": epoch, "train_loss": train_loss, **validation_row(task, predictions)}
+    row["lr"] = engine.optimizer.param_groups[0]["lr"]
+    row["train_seconds"] = round(trained - started, 2)
+    row["seconds"] = round(time.monotonic() - started, 2)
+    better = state.add(row)
+    if book:
+        if better:
+            scalars = {k: v for k, v in row.items() if not k.endswith("seconds")}
+            save_best(folder, candidate, task, epoch, scalars, options.keep)
+        save_state(folder, state, engine, task, options)
+        book.write_epoch(state.history)
+
+
+def validation_model(options: TrainOptions, engine: Engine, loaders: Loaders) -> nn.Module:
+    """The weights to judge, averaged ones where there are, with batch-norm statistics of their own."""
+    model = engine.ema.module if engine.ema is not None else engine.model
+    if options.bn_samples and live_batch_norms(model):
+        with engine.autocast():
+            reestimate_batch_norm(model, loaders.clean_training_batches(options.bn_samples))
+    return model
+
+
+def predict(
+    model: nn.Module,
+    loader: DataLoader,
+    examples: list[Example],
+    device: torch.device,
+    amp: torch.dtype | None,
+    without: str = "",
+) -> Predictions:
+    """Answers for the clips of a part, in its order."""
+    order = [example.record.stem for example in examples]
+    return evaluate(model, loader, order, device, amp, without)
+
+
+def validation_row(task: Task, predictions: Predictions) -> dict[str, float]:
+    """Scores of the main head under plain names, on the integrated label, and of other heads."""
+    scores = head_scores(task, predictions)
+    main = scores[task.main_head]
+    row = {f"valid_{SHORT.get(name, name)}": main[name] for name in SCALARS}
+    integrated = scores["on_integrated"]
+    row["integrated_acc"] = integrated["accuracy"]
+    row["integrated_ua"] = integrated["unweighted_average_recall"]
+    for head in list(task.targets)[1:]:
+        row[f"{head}_loss"] = scores[head]["loss"]
+        row[f"{head}_acc"] = scores[head]["accuracy"]
+    return row
+
+
+def head_scores(task: Task, predictions: Predictions) -> dict[str, dict[str, Any]]:
+    """Head -> scores on its label; ``on_integrated`` is the main head on the integrated one."""
+    labels = {head: (head, label) for head, label in task.targets.items()}
+    labels["on_integrated"] = (task.main_head, "integrated")
+    return {
+        name: score(
+            predictions.logits[head], predictions.targets[:, TARGETS.index(label)], task.class_names
+        )
+        for name, (head, label) in labels.items()
+    }
+
+
+def final_scores(
+    folder: Path,
+    task: Task,
+    loaders: Loaders,
+    device: torch.device,
+    amp: torch.dtype | None,
+) -> dict[str, Any]:
+    """Score the best epoch once: on validation, on test where it is labelled, on both without each
+    modality.
+    """
+    path = best_checkpoint(folder)
+    if path is None:
+        raise UserError(f"{folder}: validation loss was never finite; lower --learning_rate")
+    checkpoint = load_checkpoint(path)
+    model = checkpoint.build().to(device, memory_format=torch.channels_last)
+    result: dict[str, Any] = {
+        "mode": task.model_options.mode,
+        "best_checkpoint": str(path),
+        "best_epoch": checkpoint.epoch,
+        "parameters": count_parameters(model),
+        "target": task.targets[task.main_head],
+    }
+    for name, examples in (("valid", task.parts.val), ("test", task.parts.test)):
+        if not examples:
+            continue
+        loader = loaders.evaluation(examples)
+        scores = head_scores(task, predict(model, loader, examples, device, amp))
+        result[name] = scores[task.main_head] | {"heads": scores}
+        if task.model_options.mode == "multimodal":
+            result[name]["without"] = {
+                modality: head_scores(
+                    task, predict(model, loader, examples, device, amp, modality)
+                )["on_integrated"]
+                for modality in MODALITIES
+            }
+    return result
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Weights of a model."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _micro_batch(options: TrainOptions, engine: Engine, loaders: Loaders) -> int:
+    if options.micro_batch == "auto" and options.batch_size == 1:
+        return 1
+    dataset = loaders.train.dataset
+    longest = sorted(range(len(dataset)), key=lambda i: -dataset.examples[i].record.frames)[:2]
+    sample = loaders.train.collate_fn([dataset[0, index] for index in longest])
+    inputs, _ = augment(engine, sample, torch.Generator().manual_seed(0))
+    return micro_batch_size(options.micro_batch, engine.model, inputs, options.batch_size)
+
+
+def _resolved(task: Task, engine: Engine, loaders: Loaders) -> dict[str, Any]:
+    return {
+        "features": task.feature_settings,
+        "class_names": task.class_names,
+        "targets": task.targets,
+        "clips": {name: len(part) for name, part in task.parts._asdict().items()},
+        "speakers": {
+            name: sorted({e.record.speaker for e in part} - {""})
+            for name, part in task.parts._asdict().items()
+        },
+        "face_model": task.model_options.face_model,
+        "micro_batch": engine.micro_batch,
+        "num_workers": loaders.workers,
+        "device": str(engine.device),
+        "amp": str(engine.amp),
+        "world_size": distributed.world_size(),
+    }
+
+
+def _start_line(folder: Path, task: Task, model: nn.Module, device: torch.device) -> str:
+    parts = ", ".join(f"{name} {len(part)}" for name, part in task.parts._asdict().items() if part)
+    return (
+        f"Start {folder}: {task.model_options.mode}, {count_parameters(model):,} parameters, "
+        f"{len(task.class_names)} classes, clips: {parts}, device {device}"
+    )
+
+
+def _closing_line(folder: Path, result: dict[str, Any]) -> str:
+    shown = []
+    for name in ("valid", "test"):
+        if name in result:
+            scores = result[name]
+            shown.append(
+                f"{name}_acc: {scores['accuracy']:.4f} "
+                f"{name}_ua: {scores['unweighted_average_recall']:.4f} "
+                f"{name}_f1: {scores['macro_f1']:.4f}"
+            )
+    return f"Done {folder}: best {result['best_checkpoint']} {' '.join(shown)}"

@@ -1,0 +1,299 @@
+"""From flags to what a run works with: clips, loaders, model."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+
+from src import distributed
+from src.batch import Batch
+from src.data.dataset import FeatureDataset, Inputs, collate
+from src.data.examples import Example, Folds, Parts, load_parts
+from src.data.sampling import EvalBatches, TrainBatches
+from src.errors import UserError
+from src.feature_store import FeatureStore
+from src.models import (
+    ModelOptions,
+    build_model,
+    freeze_backbone,
+    load_encoder,
+    load_imagenet,
+    load_kinetics,
+)
+from src.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from src.training.loop import to_device
+from src.training.options import TrainOptions
+
+HOME = Path(__file__).resolve().parents[2]
+MODALITIES = ("speech", "face", "text")
+ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
+    "speech": ("coeff",),
+    "face": ("face_model", "face_dim", "hidden", "sequence_length", "face_frames", "face_size"),
+    "text": ("text_model", "text_dim", "hidden", "sequence_length"),
+}
+
+
+@dataclass
+class Task:
+    """The data of a run and the options of its model."""
+
+    store: FeatureStore
+    description: dict[str, Any]  # features.json
+    class_names: tuple[str, ...]
+    parts: Parts
+    inputs: Inputs
+    model_options: ModelOptions
+    targets: dict[str, str]  # head -> label
+
+    @property
+    def main_head(self) -> str:
+        """The head whose loss on validation chooses the best epoch."""
+        return next(iter(self.targets))
+
+    @property
+    def feature_settings(self) -> dict[str, Any]:
+        """What a checkpoint stores of the features."""
+        return {"corpus": self.description["corpus"], **self.description["settings"]}
+
+
+def build_task(options: TrainOptions) -> Task:
+    """Find the features and resolve what the flags leave open.
+
+    Raises:
+        UserError: no features, or none of the kind that the mode reads; or the folds do not fit.
+    """
+    store = FeatureStore(Path(options.features_dir or HOME / "features"))
+    description = store.read_description()
+    if description is None or not store.splits():
+        raise UserError(f"{store.root}: holds no features; run preprocess.py first")
+    class_names = tuple(description["class_names"])
+    face_model = _face_model(options, store)
+    inputs = _inputs(options, face_model, _text_dim(options, store))
+    folds = Folds(options.n_folds, options.fold, options.folds_file) if options.n_folds else None
+    if folds and (folds.n_folds < 3 or folds.fold > folds.n_folds):
+        raise UserError("--n_folds wants 3 or more (test, validation, train), --fold one of them")
+    needed = "features of that kind (see the state columns of manifest.csv)"
+    parts = load_parts(store, class_names, inputs.usable, f"{options.mode} {needed}", folds)
+    targets = _targets(options, parts)
+    model_options = ModelOptions(
+        mode=options.mode,
+        n_classes=len(class_names),
+        coeff=options.coeff,
+        speech_model=options.speech_model,
+        face_model=face_model,
+        text_model=options.text_model,
+        face_frames=options.face_frames,
+        face_size=options.face_size,
+        text_dim=inputs.text_dim,
+        sequence_length=options.sequence_length,
+        hidden=options.hidden,
+        dropout=options.dropout,
+        fusion=options.fusion,
+        modality_dropout=options.modality_dropout,
+        multitask=options.mode == "multimodal" and options.lam > 0,
+    )
+    return Task(store, description, class_names, parts, inputs, model_options, targets)
+
+
+def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
+    """A model with published or given encoder weights, where there are any.
+
+    Raises:
+        UserError: given weights do not exist or do not fit.
+    """
+    torch.manual_seed(options.seed)
+    model = build_model(task.model_options)
+    logs = Path(options.logs_dir or HOME / "logs")
+    for modality in MODALITIES:
+        given = getattr(options, f"{modality}_load_weights")
+        if options.mode != "multimodal":
+            if given:
+                raise UserError(f"--{modality}_load_weights goes with --mode multimodal")
+            if modality == options.mode:
+                _load_published(model.encoder, modality, options)
+        elif given:
+            checkpoint = load_checkpoint(find_checkpoint(given, logs, modality))
+            check_encoder(checkpoint, modality, task)
+            load_encoder(model, modality, checkpoint.model)
+        else:
+            _load_published(model.encoders[modality], modality, options)
+    if options.freeze_backbone:
+        freeze_backbone(model)
+    return model
+
+
+def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
+    """Refuse weights of another mode, other classes, another model or other features.
+
+    Raises:
+        UserError: says what the checkpoint is, and the mend.
+    """
+    flag = f"--{modality}_load_weights {checkpoint.path}"
+    if checkpoint.mode != modality:
+        raise UserError(f"{flag}: is a {checkpoint.mode} model; give a {modality} one")
+    if checkpoint.class_names != task.class_names:
+        raise UserError(
+            f"{flag}: knows the classes {' '.join(checkpoint.class_names)}, the features have "
+            f"{' '.join(task.class_names)}; give one trained on this corpus's classes"
+        )
+    for name in ENCODER_OPTIONS[modality]:
+        found, wanted = getattr(checkpoint.options, name), getattr(task.model_options, name)
+        if found != wanted:
+            raise UserError(f"{flag}: has --{name} {found}, this run {wanted}; make them agree")
+    for name in ("denoise", "face_stride", "vggface"):
+        found, wanted = checkpoint.features.get(name), task.feature_settings.get(name)
+        if found != wanted and not (name == "vggface" and modality != "face"):
+            raise UserError(f"{flag}: trained on features of {name} {found}, these have {wanted}")
+
+
+def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model for several processes, several GPUs, or as it is."""
+    if distributed.world_size() > 1:
+        return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+    if device.type == "cuda" and torch.cuda.device_count() > 1:
+        return nn.DataParallel(model)
+    return model
+
+
+def choose_device(choice: str) -> torch.device:
+    """This process's device.
+
+    Raises:
+        UserError: CUDA is asked for and there is none.
+    """
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: there is no CUDA device; give auto or cpu")
+    if choice == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", distributed.local_rank())
+
+
+@dataclass
+class Loaders:
+    """Batches of a run's clips."""
+
+    task: Task
+    options: TrainOptions
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.workers = loader_workers(self.options.num_workers)
+        self.train_batches = TrainBatches(
+            len(self.task.parts.train),
+            self.options.batch_size,
+            self.options.seed,
+            distributed.rank(),
+            distributed.world_size(),
+        )
+        training = self.dataset(self.task.parts.train, training=True)
+        self.train = self._loader(training, self.train_batches)
+        self.val = self.evaluation(self.task.parts.val)
+
+    def dataset(self, examples: list[Example], training: bool = False) -> FeatureDataset:
+        """Clips of a part."""
+        task = self.task
+        return FeatureDataset(task.store, examples, task.inputs, training, self.options.seed)
+
+    def evaluation(self, examples: list[Example], shared: bool = True) -> DataLoader:
+        """Batches of equal padded length; ``shared`` out among the ranks, or all on each."""
+        dataset = self.dataset(examples)
+        ranks = (distributed.rank(), distributed.world_size()) if shared else (0, 1)
+        lengths = [dataset.length(index) for index in range(len(dataset))]
+        return self._loader(dataset, EvalBatches(lengths, self.options.batch_size, *ranks))
+
+    def clean_training_batches(self, count: int) -> Iterator[Batch]:
+        """About ``count`` training clips without augmentation, the same on every rank."""
+        every = max(1, len(self.task.parts.train) // max(count, 1))
+        examples = self.task.parts.train[::every]
+        for labelled in self.evaluation(examples, shared=False):
+            yield to_device(labelled.inputs, self.device)
+
+    def _loader(self, dataset: FeatureDataset, batches: Any) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            collate_fn=collate,
+            pin_memory=self.device.type == "cuda",
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_start_worker,
+        )
+
+
+def loader_workers(wanted: int) -> int:
+    """At most one worker a core and rank, with a note where that is fewer than wanted."""
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    most = max(1, (os.cpu_count() or 1) // ranks_here)
+    if wanted > most and distributed.is_main():
+        print(f"note: --num_workers {wanted}: {most} are started, one a core", file=sys.stderr)
+    return min(wanted, most)
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def _load_published(encoder: nn.Module, modality: str, options: TrainOptions) -> None:
+    if modality == "speech":
+        load_imagenet(encoder, options.coeff, options.pretrained)
+    elif modality == "face" and hasattr(encoder, "network"):
+        load_kinetics(encoder, options.pretrained)
+
+
+def _face_model(options: TrainOptions, store: FeatureStore) -> str:
+    if options.face_model != "auto" or options.mode not in ("face", "multimodal"):
+        return "attention_lstm" if options.face_model == "auto" else options.face_model
+    embedded = any(
+        record.embedding_state == "ok" for s in store.splits() for record in store.read_manifest(s)
+    )
+    choice = "attention_lstm" if embedded else "resnet3d"
+    if distributed.is_main():
+        reason = "embeddings are present" if embedded else "there are no embeddings"
+        print(f"note: --face_model auto: {choice}, because {reason}", file=sys.stderr)
+    return choice
+
+
+def _inputs(options: TrainOptions, face_model: str, text_dim: int) -> Inputs:
+    every = options.mode == "multimodal"
+    face = "video" if face_model == "resnet3d" else "embedding"
+    return Inputs(
+        speech=every or options.mode == "speech",
+        face=face if every or options.mode == "face" else "",
+        text=every or options.mode == "text",
+        speech_frames=options.speech_frames,
+        face_frames=options.face_frames,
+        face_size=options.face_size,
+        text_dim=text_dim,
+    )
+
+
+def _text_dim(options: TrainOptions, store: FeatureStore) -> int:
+    """Width of the corpus's word embeddings; the default where there are none or no text is read."""
+    if options.mode in ("text", "multimodal"):
+        for split in store.splits():
+            for record in store.read_manifest(split):
+                if record.text_state == "ok":
+                    return store.read_text(split, record.id).shape[1]
+    return Inputs.text_dim
+
+
+def _targets(options: TrainOptions, parts: Parts) -> dict[str, str]:
+    """Which label each head learns; integrated where the corpus has no label of its own."""
+    own = {
+        name: name if any(getattr(example, name) >= 0 for example in parts.train) else "integrated"
+        for name in ("speech", "face")
+    }
+    if options.mode == "multimodal":
+        return {"integrated": "integrated", **(own if options.lam > 0 else {})}
+    if options.target == "integrated" or options.mode == "text":
+        return {options.mode: "integrated"}
+    return {options.mode: own[options.mode]}

@@ -1,0 +1,282 @@
+"""The speech model: EfficientNet's structure, padding, pooling and published weights."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+from efficientnet_pytorch import EfficientNet
+from efficientnet_pytorch.utils import url_map
+
+from src.batch import Batch
+from src.errors import UserError
+from src.models import ModelOptions, build_model, load_imagenet
+from src.models.attention import AttentionPooling, MeanPooling, masked_softmax
+from src.models.speech import SpeechEncoder, build_network
+
+N_CLASSES = 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def speech_model(speech_model="attention", coeff=0):
+    torch.manual_seed(0)
+    return build_model(ModelOptions("speech", N_CLASSES, coeff, speech_model)).eval()
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.fixture(scope="module")
+def attention_model():
+    return speech_model()
+
+
+@pytest.mark.parametrize("coeff", range(8))
+def test_parameter_count_is_that_of_the_published_model(coeff):
+    with torch.device("meta"):
+        published = EfficientNet.from_name(f"efficientnet-b{coeff}")
+        vanilla = speech_model("vanilla", coeff)
+        attention = speech_model("attention", coeff)
+    stem, classifier = published._conv_stem.weight, published._fc
+    expected = count(published) - stem.numel() * 2 // 3
+    expected += (N_CLASSES - classifier.out_features) * (classifier.in_features + 1)
+    assert count(vanilla) == expected
+    assert count(attention) == expected + count(AttentionPooling(classifier.in_features))
+
+
+def test_published_size_of_b0():
+    with torch.device("meta"):
+        assert count(EfficientNet.from_name("efficientnet-b0")) == 5_288_548
+
+
+@pytest.mark.parametrize("frames", [32, 96, 224, 640])
+def test_static_padding_equals_the_dynamic_one_of_the_library(frames):
+    torch.manual_seed(0)
+    network = build_network(0).eval()
+    dynamic = EfficientNet.from_name(
+        "efficientnet-b0", in_channels=1, include_top=False, image_size=None
+    ).eval()
+    dynamic.load_state_dict(network.state_dict())
+    image = torch.rand(1, 1, 128, frames)
+    with torch.no_grad():
+        ours, theirs = network.extract_features(image), dynamic.extract_features(image)
+    assert ours.shape[-1] == frames // 32
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_vanilla_without_padding_equals_the_library():
+    model = speech_model("vanilla")
+    library = EfficientNet.from_name(
+        "efficientnet-b0", in_channels=1, num_classes=N_CLASSES, image_size=None
+    ).eval()
+    state = dict(model.encoder.network.state_dict())
+    state["_fc.weight"] = model.head.classifier.weight
+    state["_fc.bias"] = model.head.classifier.bias
+    library.load_state_dict(state)
+    speech = torch.rand(2, 128, 160)
+    with torch.no_grad():
+        ours = model(Batch(speech=speech, speech_frames=torch.tensor([160, 160])))["speech"]
+        theirs = library(speech.unsqueeze(1))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert model.head.dropout.p == library._dropout.p
+
+
+def test_batch_norm_keeps_up_with_short_runs():
+    norms = [m for m in build_network(0).modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) == 49
+    assert {norm.momentum for norm in norms} == {0.1}
+
+
+@pytest.mark.parametrize("kind", ["attention", "vanilla"])
+def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind):
+    model = speech_model(kind)
+    lengths = [40, 64, 150, 190]
+    clips = [torch.rand(1, 128, -(-length // 32) * 32) for length in lengths]
+    batch = Batch(
+        # rubbish after the end of a clip, as no loader would write it
+        speech=torch.cat(
+            [torch.cat([c, torch.full((1, 128, 224), 9.0)], 2)[..., :224] for c in clips]
+        ),
+        speech_frames=torch.tensor(lengths),
+        speech_present=torch.ones(4, dtype=torch.bool),
+    )
+    with torch.no_grad():
+        together = model(batch)["speech"]
+        for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
+            alone = model(Batch(speech=clip, speech_frames=torch.tensor([length])))["speech"]
+            torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
+
+
+def test_training_leaves_steps_after_the_end_out_of_pooling(attention_model):
+    batch = Batch(speech=torch.rand(2, 128, 192), speech_frames=torch.tensor([192, 65]))
+    with torch.no_grad():
+        sequence = attention_model.encode(batch)
+        weights = attention_model.attention(batch)["pool"]
+    assert sequence.values.shape == (2, 6, 1280)
+    assert sequence.mask.tolist() == [[True] * 6, [True] * 3 + [False] * 3]
+    assert weights[1, 3:].tolist() == [0.0, 0.0, 0.0]
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
+
+
+def test_step_times_are_seconds_at_their_middle(attention_model):
+    sequence = attention_model.encode(Batch(speech=torch.rand(1, 128, 96)))
+    torch.testing.assert_close(sequence.time, torch.tensor([[0.256, 0.768, 1.280]]))
+
+
+def test_silence_is_masked_and_answered_by_the_bias(attention_model):
+    batch = Batch(
+        speech=torch.rand(2, 128, 64),
+        speech_frames=torch.tensor([64, 64]),
+        speech_present=torch.tensor([False, True]),
+    )
+    logits = attention_model(batch)["speech"]
+    torch.testing.assert_close(logits[0], attention_model.head.classifier.bias)
+    logits.sum().backward()
+    gradients = [p.grad for p in attention_model.parameters() if p.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    attention_model.zero_grad()
+
+
+def test_gradients_reach_every_parameter():
+    model = speech_model().train()
+    batch = Batch(speech=torch.rand(3, 128, 64), speech_frames=torch.tensor([64, 40, 20]))
+    torch.nn.functional.cross_entropy(model(batch)["speech"], torch.arange(3)).backward()
+    # a softmax ignores what is added to all its scores, so that one bias has nothing to learn
+    idle = {"head.pooling.score.2.bias"}
+    reached = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert {name for name, _ in model.named_parameters()} - reached <= idle
+
+
+def test_evaluation_is_deterministic(attention_model):
+    batch = Batch(speech=torch.rand(2, 128, 64))
+    with torch.no_grad():
+        first, second = attention_model(batch), attention_model(batch)
+    assert torch.equal(first["speech"], second["speech"])
+
+
+def test_bfloat16_autocast_is_finite(attention_model):
+    batch = Batch(
+        speech=torch.rand(2, 128, 64),
+        speech_frames=torch.tensor([64, 10]),
+        speech_present=torch.tensor([True, False]),
+    )
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        assert attention_model(batch)["speech"].isfinite().all()
+
+
+def test_options_round_trip_rebuilds_the_model(attention_model):
+    options = ModelOptions("speech", N_CLASSES)
+    rebuilt = build_model(ModelOptions(**dataclasses.asdict(options)))
+    rebuilt.load_state_dict(attention_model.state_dict())
+    assert {type(value) for value in dataclasses.asdict(options).values()} <= {
+        str,
+        int,
+        float,
+        bool,
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"mode": "voice"}, {"coeff": 8}, {"fusion": "mean"}])
+def test_wrong_options_are_the_users_to_mend(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        ModelOptions(**({"mode": "speech", "n_classes": 7} | wrong))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_masked_softmax_of_nothing_is_zeros_and_not_nan(dtype):
+    scores = torch.zeros(2, 3, dtype=dtype, requires_grad=True)
+    mask = torch.tensor([[True, True, False], [False] * 3])
+    weights = masked_softmax(scores, mask)
+    assert weights.tolist() == [[0.5, 0.5, 0.0], [0.0] * 3]
+    weights.square().sum().backward()
+    assert scores.grad.isfinite().all()
+
+
+def test_pooling_of_nothing_is_zeros():
+    model = speech_model("vanilla")
+    assert isinstance(model.head.pooling, MeanPooling)
+    batch = Batch(speech=torch.rand(1, 128, 32), speech_present=torch.tensor([False]))
+    torch.testing.assert_close(model(batch)["speech"][0], model.head.classifier.bias)
+    assert model.attention(batch)["pool"].tolist() == [[0.0]]
+
+
+@pytest.fixture
+def weights_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def _no_network(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("network unreachable")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
+
+
+def test_published_weights_load_with_a_summed_stem(weights_folder):
+    torch.manual_seed(1)
+    published = EfficientNet.from_name("efficientnet-b0").eval()
+    torch.save(published.state_dict(), weights_folder / url_map["efficientnet-b0"].split("/")[-1])
+    encoder = SpeechEncoder(0).eval()
+    assert load_imagenet(encoder, 0, "true") is True
+    grey = torch.rand(1, 1, 128, 64)
+    dynamic = EfficientNet.from_name("efficientnet-b0", image_size=None).eval()
+    dynamic.load_state_dict(published.state_dict())
+    with torch.no_grad():
+        ours = encoder.network.extract_features(grey)
+        theirs = dynamic.extract_features(grey.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("_no_network", "weights_folder")
+def test_weights_that_cannot_be_had(capsys):
+    encoder = SpeechEncoder(0)
+    before = encoder.network._conv_head.weight.clone()
+    assert load_imagenet(encoder, 0, "auto") is False
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "network unreachable" in captured.err
+    with pytest.raises(UserError, match="--pretrained true: .*network unreachable"):
+        load_imagenet(encoder, 0, "true")
+    assert load_imagenet(encoder, 0, "false") is False
+    assert torch.equal(before, encoder.network._conv_head.weight)
+
+
+@pytest.mark.usefixtures("_no_network")
+def test_a_damaged_file_is_one_line(weights_folder):
+    path = weights_folder / url_map["efficientnet-b0"].split("/")[-1]
+    path.write_bytes(b"not weights")
+    with pytest.raises(UserError) as caught:
+        load_imagenet(SpeechEncoder(0), 0, "true")
+    assert "\n" not in str(caught.value)
+    torch.save({"unrelated": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="cannot be had"):
+        load_imagenet(SpeechEncoder(0), 0, "true")
+
+
+def test_an_unknown_choice_of_pretrained_is_refused():
+    with pytest.raises(UserError, match="'yes' is not one of"):
+        load_imagenet(SpeechEncoder(0), 0, "yes")
+
+
+def test_models_import_nothing_of_the_rest():
+    code = "import sys, src.models; print(*sorted(m for m in sys.modules if m.startswith('src')))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    allowed = ("src", "src.batch", "src.errors", "src.models")
+    loaded = result.stdout.split()
+    assert [m for m in loaded if m not in allowed and not m.startswith("src.models.")] == []
