@@ -1,4 +1,4 @@
-"""Clips to features: ``python3 preprocess.py`` turns qia2020/ into features/. ``--help`` lists the rest."""
+"""Clips to features: ``python3 preprocess.py`` makes features/ of qia2020/. See ``--help``."""
 
 import os
 

@@ -1,7 +1,7 @@
 """The two records that data, models and training pass to one another.
 
-They are NamedTuples of batch-first tensors, so that ``nn.DataParallel`` scatters them (it would hand
-a dataclass whole to every replica). Shapes: B batch, T spectrogram frames, F face frames, W words,
+They are NamedTuples of batch-first tensors, so that ``nn.DataParallel`` scatters them (it would
+hand a dataclass whole to every replica). Shapes: B batch, T spectrogram frames, F face frames, W words,
 D features, N sequence steps. A modality that a model does not use is None.
 """
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Inputs of one batch. Times are seconds from the start of the (cropped) clip, one clock for all."""
+    """Inputs of one batch. Times are seconds from the (cropped) clip's start, one clock for all."""
 
     speech: Tensor | None = None  # (B, 128, T) log-mel in [0, 1]; T is a multiple of 32
     speech_frames: Tensor | None = None  # (B,) int64, frames before padding: the clip's length

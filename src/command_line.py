@@ -16,7 +16,7 @@ T = TypeVar("T")
 def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **extra: Any) -> Any:
     """A dataclass field that ``parse`` turns into ``--name``.
 
-    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number (both inclusive).
+    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive.
     """
     metadata = {"help": help, "group": group, "choices": tuple(choices), **extra}
     if isinstance(default, list):
@@ -25,7 +25,7 @@ def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **ext
 
 
 def parse(options: type[T], description: str, argv: Sequence[str] | None = None) -> T:
-    """Parse ``argv`` into the dataclass ``options``; a mistake ends with one line and exit code 2."""
+    """Parse ``argv`` into the dataclass ``options``; a mistake is one line and exit code 2."""
     parser = _Parser(
         description=description,
         allow_abbrev=False,
@@ -40,7 +40,7 @@ def parse(options: type[T], description: str, argv: Sequence[str] | None = None)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run a script's ``main``: user errors are one line and code 2, Ctrl-C one line and code 130."""
+    """Run a script's ``main``: a user error is one line and code 2, Ctrl-C one line and 130."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = main() or 0

@@ -15,6 +15,7 @@ def parse_emotion(text: str, source: str) -> int:
     label = text.strip().lower()
     if label not in EMOTIONS:
         raise UserError(
-            f"{source}: label {text!r} is not one of {' '.join(EMOTIONS)}; correct it or move the file away"
+            f"{source}: label {text!r} is not one of {' '.join(EMOTIONS)}; "
+            "correct it or move the file away"
         )
     return EMOTIONS.index(label)

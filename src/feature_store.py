@@ -1,15 +1,16 @@
 """The layout of ``features/``: where a file lies, how it is written whole, and the lists beside it.
 
-=================================================  =================================================
-``<split>/speech/<stem>.npy``                      float16 (128, T) log-mel in [0, 1], 16 ms a frame
-``<split>/video/<stem>.npz``                       face crops: see ``src.preprocessing.faces.FaceTrack``
-``<split>/video_embedding/<stem>.npy``             float16 (F, 512)
-``<split>/text/<FileID>.npz``                      ``word_embed`` float32 (W, D)
-``<split>/manifest.csv``, ``<split>/failures.csv``  a row a clip; what is wrong now
-``features.json``                                  corpus, class names, settings, package versions
-=================================================  =================================================
+=============================================  ====================================================
+``<split>/speech/<stem>.npy``                  float16 (128, T) log-mel in [0, 1], 16 ms a frame
+``<split>/video/<stem>.npz``                   face crops: ``preprocessing.faces.FaceTrack``
+``<split>/video_embedding/<stem>.npy``         float16 (F, 512)
+``<split>/text/<FileID>.npz``                  ``word_embed`` float32 (W, D)
+``<split>/manifest.csv``, ``failures.csv``     a row a clip; what is wrong now
+``features.json``                              corpus, class names, settings, package versions
+=============================================  ====================================================
 
-A file is complete or absent: it is written beside its place, synced and renamed. Nothing is pickled.
+A file is complete or absent: it is written beside its place, synced and renamed. Nothing is
+pickled.
 """
 
 import csv

@@ -23,8 +23,8 @@ def score(logits: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) 
         class_names: in index order.
 
     Returns:
-        ``loss`` (mean cross-entropy, nats), ``accuracy`` (WA), ``unweighted_average_recall`` (UA: the
-        mean over the classes that occur), ``macro_f1``, ``weighted_f1``, ``calibration_error``
+        ``loss`` (mean cross-entropy, nats), ``accuracy`` (WA), ``unweighted_average_recall`` (UA:
+        the mean over the classes that occur), ``macro_f1``, ``weighted_f1``, ``calibration_error``
         (expected, 15 bins), ``clips``, ``confusion`` (rows are true classes) and ``per_class``.
         Scores of no clips at all are NaN.
     """

@@ -1,9 +1,9 @@
 """RAVDESS speech (Livingstone & Russo 2018, doi 10.1371/journal.pone.0196391).
 
 Files are named ``MM-VV-EE-II-SS-RR-AA``: modality (01 audio and video, 02 video, 03 audio), vocal
-channel, emotion, intensity, statement, repetition, actor. The audio-only files are the same takes as
-the audiovisual ones, so one take is one clip: audio and video where it can be had. Two sentences only,
-so there is no text. There are no official splits: the one split is ``all``, and folds are by actor.
+channel, emotion, intensity, statement, repetition, actor. The audio-only files are the same takes
+as the audiovisual ones, so one take is one clip: audio and video where it can be had. Two sentences
+only, so there is no text. There are no official splits: the one split is ``all``, and folds are by actor.
 """
 
 import re

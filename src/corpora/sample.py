@@ -55,7 +55,8 @@ Layout (QIA2020): {{train,val}}/<FileID>-<integrated>-<face>-<speech>.mp4, test/
 <FileID>.npz with `word_embed`, float32 (words, 200), beside each. test_labels.csv (columns FileID,
 Emotion, Face, Speech; Emotion is the integrated one) is for scoring answers on the test split.
 
-In {face_disagrees:.0%} of the clips the face label is not the integrated one, in {speech_disagrees:.0%} the speech label;
+In {face_disagrees:.0%} of the clips the face label is not the integrated one, in
+{speech_disagrees:.0%} the speech label;
 in {words_silent:.0%} the words tell nothing. What each modality shows:
 
 {cues}

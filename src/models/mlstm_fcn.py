@@ -60,7 +60,8 @@ class ConvolutionBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, excite: bool) -> None:
         super().__init__()
-        self.convolution = nn.Conv1d(inputs, outputs, kernel, padding="same")
+        self.padding = ((kernel - 1) // 2, kernel // 2)  # as Keras pads an even kernel
+        self.convolution = nn.Conv1d(inputs, outputs, kernel)
         self.norm = nn.BatchNorm1d(outputs)
         self.excite = SqueezeExcite(outputs) if excite else None
         nn.init.kaiming_uniform_(self.convolution.weight, nonlinearity="relu")
@@ -68,7 +69,8 @@ class ConvolutionBlock(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """(B, C, N) -> (B, outputs, N), zeros in masked steps."""
-        values = self.norm(self.convolution(values)).relu()
+        values = self.convolution(nn.functional.pad(values, self.padding))
+        values = self.norm(values).relu()
         if self.excite is not None:
             values = self.excite(values, mask)
         return values.masked_fill(~mask.unsqueeze(1), 0.0)

@@ -22,7 +22,7 @@ CONNECT_SECONDS = 10.0
 
 
 def normalise(crops: np.ndarray) -> torch.Tensor:
-    """uint8 (F, 160, 160, 3) RGB to what the network was trained on: float32 (F, 3, 160, 160), about
+    """What the network was trained on: uint8 (F, 160, 160, 3) RGB to float32 (F, 3, 160, 160), about
     -1 to 1. Raw 0-255 pixels put its answers at chance level.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
@@ -32,7 +32,7 @@ def normalise(crops: np.ndarray) -> torch.Tensor:
 def find_weights(choice: str) -> Path | None:
     """The weights file: ``choice`` itself, or for ``auto`` the published one, downloaded once.
 
-    ``none`` gives None, and so does ``auto`` where nothing can be downloaded, with one line on stderr.
+    ``none`` gives None; so does ``auto`` where nothing can be downloaded, with a line on stderr.
 
     Raises:
         UserError: ``choice`` names a file that does not exist.
@@ -94,7 +94,7 @@ def _download(target: Path) -> bool:
     except OSError as error:
         print(
             f"note: VGG-Face weights cannot be downloaded ({error}); embeddings are skipped. Give "
-            "the file by --vggface_weights FILE later and run again, or train the face on resnet3d.",
+            "the file by --vggface_weights FILE and run again, or train the face on resnet3d.",
             file=sys.stderr,
         )
         return False

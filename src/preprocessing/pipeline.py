@@ -61,12 +61,15 @@ class Interval(NamedTuple):
     frames: int  # mel frames
 
 
+NO_INTERVAL = Interval(0.0, 0.0, 0)
+
+
 @dataclass
 class ClipFeatures:
-    """What was extracted of a clip; None where it has no such thing, with the reason in ``states``."""
+    """What was extracted of a clip; None where there is no such thing: ``states`` says why."""
 
     duration: float = 0.0
-    interval: Interval = Interval(0.0, 0.0, 0)
+    interval: Interval = NO_INTERVAL
     speech: np.ndarray | None = None  # float16 (128, T)
     faces: FaceTrack | None = None
     embedding: np.ndarray | None = None  # float16 (F, 512)
@@ -76,7 +79,7 @@ class ClipFeatures:
 
 
 def extract(clip: Clip, settings: FeatureSettings, tools: Tools) -> ClipFeatures:
-    """All features of one clip. What cannot be read is a failure of that stage, and the rest is kept."""
+    """All features of one clip. What cannot be read is a failure of its stage; the rest is kept."""
     features = ClipFeatures()
     _attempt(features, "text", lambda: _extract_text(features, clip.text))
     info = _attempt(features, "open", lambda: probe(clip.path))
@@ -90,7 +93,7 @@ def extract(clip: Clip, settings: FeatureSettings, tools: Tools) -> ClipFeatures
 
 
 def sampled_times(interval: Interval, face_stride: int) -> np.ndarray:
-    """Times of the face crops, every ``face_stride`` mel frames from the interval's start: (F,) s."""
+    """Times of the face crops, (F,) seconds: every ``face_stride`` mel frames from the start."""
     return interval.start + np.arange(0, interval.frames, face_stride) * FRAME_SECONDS
 
 

@@ -1,8 +1,8 @@
 """Reading media by container timestamps: sound as one waveform, frames at the times asked for.
 
-PyAV stands in for moviepy's reader here: it gives every frame's own timestamp (moviepy counts frames,
-which is wrong where the rate varies or a stream starts late) and converts only the frames that are
-kept.
+PyAV stands in for moviepy's reader here: it gives every frame's own timestamp (moviepy counts
+frames, which is wrong where the rate varies or a stream starts late) and converts only the frames
+that are kept.
 """
 
 from collections.abc import Iterator

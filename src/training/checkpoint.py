@@ -1,4 +1,4 @@
-"""Checkpoints: plain tensors and values that load with ``weights_only=True`` and rebuild a model."""
+"""Checkpoints: plain tensors and values; they load with ``weights_only`` and rebuild a model."""
 
 import io
 import pickle

@@ -15,10 +15,10 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from src.feature_store import write_atomic
+from src.paths import HOME
 from src.training.options import TrainOptions
 from src.training.plots import draw_confusion, draw_curves
 
-HOME = Path(__file__).resolve().parents[2]
 PACKAGES = ("torch", "torchvision", "numpy", "efficientnet-pytorch", "albumentations")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -119,8 +120,8 @@ def accumulate_gradient(
 ) -> Tensor:
     """Add the gradient of a batch's mean loss over ``group``, part by part; returns the loss.
 
-    The parts (``micro_batch``) and the ranks weigh by their clips, so that splitting a batch changes
-    nothing but batch norm. Ranks exchange gradients only in the ``last`` batch of a step.
+    The parts (``micro_batch``) and the ranks weigh by their clips, so that splitting a batch
+    changes nothing but batch norm. Ranks exchange gradients only in the ``last`` batch of a step.
     """
     size = soft.shape[1]
     totals = distributed.sum_over_ranks(soft.sum((1, 2)))
@@ -247,7 +248,7 @@ class _LossWatch:
 def _parts(size: int, micro_batch: int) -> list[tuple[int, int]]:
     """Ranges of nearly equal length, none longer than ``micro_batch``."""
     cuts = np.linspace(0, size, -(-size // micro_batch) + 1).round().astype(int).tolist()
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 def _no_sync(parallel: nn.Module, wanted: bool) -> nullcontext:

@@ -30,7 +30,7 @@ class EmotionLoss:
         self.criterion = nn.CrossEntropyLoss(reduction="none", label_smoothing=label_smoothing)
 
     def soft_labels(self, targets: Tensor, n_classes: int) -> Tensor:
-        """Class indices (B, 3), -1 unlabelled, to (heads, B, classes); unlabelled rows are zeros."""
+        """Class indices (B, 3) to (heads, B, classes); rows of unlabelled clips (-1) are zeros."""
         columns = [TARGETS.index(label) for label in self.targets.values()]
         chosen = targets[:, columns].T
         one_hot = nn.functional.one_hot(chosen.clamp(min=0), n_classes).float()

@@ -8,30 +8,25 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader
 
 from src import distributed
-from src.data.examples import TARGETS, Example
 from src.errors import UserError
-from src.metrics import SCALARS, score
+from src.paths import HOME
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
-from src.training.checkpoint import best_checkpoint, load_checkpoint
+from src.training.checkpoint import best_checkpoint
 from src.training.logbook import Logbook, say
 from src.training.loop import (
     Augmentation,
     Engine,
-    Predictions,
     augment,
-    evaluate,
     train_one_epoch,
 )
 from src.training.losses import EmotionLoss
 from src.training.memory import micro_batch_size
 from src.training.options import TrainOptions
 from src.training.schedule import build_optimizer, build_schedule
+from src.training.scoring import count_parameters, final_scores, predict, validation_row
 from src.training.setup import (
-    HOME,
-    MODALITIES,
     Loaders,
     Task,
     build_initial_model,
@@ -40,8 +35,6 @@ from src.training.setup import (
     parallelise,
 )
 from src.training.state import RunState, load_state, save_best, save_state
-
-SHORT = {"accuracy": "acc", "unweighted_average_recall": "ua", "calibration_error": "ece"}
 
 
 def train(options: TrainOptions) -> int:
@@ -209,94 +202,12 @@ def run_epoch(
 
 
 def validation_model(options: TrainOptions, engine: Engine, loaders: Loaders) -> nn.Module:
-    """The weights to judge, averaged ones where there are, with batch-norm statistics of their own."""
+    """The weights to judge, averaged where there are such, with batch-norm statistics of their own."""
     model = engine.ema.module if engine.ema is not None else engine.model
     if options.bn_samples and live_batch_norms(model):
         with engine.autocast():
             reestimate_batch_norm(model, loaders.clean_training_batches(options.bn_samples))
     return model
-
-
-def predict(
-    model: nn.Module,
-    loader: DataLoader,
-    examples: list[Example],
-    device: torch.device,
-    amp: torch.dtype | None,
-    without: str = "",
-) -> Predictions:
-    """Answers for the clips of a part, in its order."""
-    order = [example.record.stem for example in examples]
-    return evaluate(model, loader, order, device, amp, without)
-
-
-def validation_row(task: Task, predictions: Predictions) -> dict[str, float]:
-    """Scores of the main head under plain names, on the integrated label, and of other heads."""
-    scores = head_scores(task, predictions)
-    main = scores[task.main_head]
-    row = {f"valid_{SHORT.get(name, name)}": main[name] for name in SCALARS}
-    integrated = scores["on_integrated"]
-    row["integrated_acc"] = integrated["accuracy"]
-    row["integrated_ua"] = integrated["unweighted_average_recall"]
-    for head in list(task.targets)[1:]:
-        row[f"{head}_loss"] = scores[head]["loss"]
-        row[f"{head}_acc"] = scores[head]["accuracy"]
-    return row
-
-
-def head_scores(task: Task, predictions: Predictions) -> dict[str, dict[str, Any]]:
-    """Head -> scores on its label; ``on_integrated`` is the main head on the integrated one."""
-    labels = {head: (head, label) for head, label in task.targets.items()}
-    labels["on_integrated"] = (task.main_head, "integrated")
-    return {
-        name: score(
-            predictions.logits[head], predictions.targets[:, TARGETS.index(label)], task.class_names
-        )
-        for name, (head, label) in labels.items()
-    }
-
-
-def final_scores(
-    folder: Path,
-    task: Task,
-    loaders: Loaders,
-    device: torch.device,
-    amp: torch.dtype | None,
-) -> dict[str, Any]:
-    """Score the best epoch once: on validation, on test where it is labelled, on both without each
-    modality.
-    """
-    path = best_checkpoint(folder)
-    if path is None:
-        raise UserError(f"{folder}: validation loss was never finite; lower --learning_rate")
-    checkpoint = load_checkpoint(path)
-    model = checkpoint.build().to(device, memory_format=torch.channels_last)
-    result: dict[str, Any] = {
-        "mode": task.model_options.mode,
-        "best_checkpoint": str(path),
-        "best_epoch": checkpoint.epoch,
-        "parameters": count_parameters(model),
-        "target": task.targets[task.main_head],
-    }
-    for name, examples in (("valid", task.parts.val), ("test", task.parts.test)):
-        if not examples:
-            continue
-        loader = loaders.evaluation(examples)
-        scores = head_scores(task, predict(model, loader, examples, device, amp))
-        result[name] = scores[task.main_head] | {"heads": scores}
-        if task.model_options.mode == "multimodal":
-            result[name]["without"] = {
-                modality: head_scores(
-                    task, predict(model, loader, examples, device, amp, modality)
-                )["on_integrated"]
-                for modality in MODALITIES
-            }
-    return result
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Weights of a model."""
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def _micro_batch(options: TrainOptions, engine: Engine, loaders: Loaders) -> int:

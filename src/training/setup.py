@@ -28,11 +28,11 @@ from src.models import (
     load_imagenet,
     load_kinetics,
 )
+from src.paths import HOME
 from src.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from src.training.loop import to_device
 from src.training.options import TrainOptions
 
-HOME = Path(__file__).resolve().parents[2]
 MODALITIES = ("speech", "face", "text")
 ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
     "speech": ("coeff",),
@@ -277,7 +277,7 @@ def _inputs(options: TrainOptions, face_model: str, text_dim: int) -> Inputs:
 
 
 def _text_dim(options: TrainOptions, store: FeatureStore) -> int:
-    """Width of the corpus's word embeddings; the default where there are none or no text is read."""
+    """Width of the word embeddings; the default where there are none or no text is read."""
     if options.mode in ("text", "multimodal"):
         for split in store.splits():
             for record in store.read_manifest(split):
