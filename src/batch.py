@@ -1,8 +1,8 @@
 """The two records that data, models and training pass to one another.
 
 They are NamedTuples of batch-first tensors, so that ``nn.DataParallel`` scatters them (it would
-hand a dataclass whole to every replica). Shapes: B batch, T spectrogram frames, F face frames, W words,
-D features, N sequence steps. A modality that a model does not use is None.
+hand a dataclass whole to every replica). Shapes: B batch, T spectrogram frames, F face frames, W
+words, D features, N sequence steps. A modality that a model does not use is None.
 """
 
 from typing import NamedTuple

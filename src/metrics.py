@@ -75,8 +75,13 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Args:
         probabilities: (clips, classes).
         labels: (clips,) class indices.
+
+    Returns:
+        NaN where a probability is: a model that has diverged has no confidence.
     """
     confidence = probabilities.max(axis=1)
+    if not np.isfinite(confidence).all():
+        return float("nan")
     correct = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
     gaps = np.bincount(bins, correct - confidence, CALIBRATION_BINS)

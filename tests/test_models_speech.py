@@ -14,6 +14,7 @@ from src.errors import UserError
 from src.models import ModelOptions, build_model, load_imagenet
 from src.models.attention import AttentionPooling, MeanPooling, masked_softmax
 from src.models.speech import SpeechEncoder, build_network
+from tests.model_batches import count, settle
 
 N_CLASSES = 7
 
@@ -31,13 +32,18 @@ def speech_model(speech_model="attention", coeff=0):
     return build_model(ModelOptions("speech", N_CLASSES, coeff, speech_model)).eval()
 
 
-def count(module):
-    return sum(parameter.numel() for parameter in module.parameters())
+def settled(kind="attention"):
+    return settle(speech_model(kind), Batch(speech=torch.rand(4, 128, 96)))
+
+
+def settled_network():
+    torch.manual_seed(0)
+    return settle(build_network(0), torch.rand(4, 1, 128, 96))
 
 
 @pytest.fixture(scope="module")
 def attention_model():
-    return speech_model()
+    return settled()
 
 
 @pytest.mark.parametrize("coeff", range(8))
@@ -60,21 +66,23 @@ def test_published_size_of_b0():
 
 @pytest.mark.parametrize("frames", [32, 96, 224, 640])
 def test_static_padding_equals_the_dynamic_one_of_the_library(frames):
-    torch.manual_seed(0)
-    network = build_network(0).eval()
-    dynamic = EfficientNet.from_name(
-        "efficientnet-b0", in_channels=1, include_top=False, image_size=None
-    ).eval()
+    network = settled_network().double()  # or rounding grows over 80 layers to 1e-4
+    dynamic = (
+        EfficientNet.from_name("efficientnet-b0", in_channels=1, include_top=False, image_size=None)
+        .double()
+        .eval()
+    )
     dynamic.load_state_dict(network.state_dict())
-    image = torch.rand(1, 1, 128, frames)
+    image = torch.rand(1, 1, 128, frames, dtype=torch.float64)
     with torch.no_grad():
         ours, theirs = network.extract_features(image), dynamic.extract_features(image)
     assert ours.shape[-1] == frames // 32
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+    assert ours.std() > 0.1
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_vanilla_without_padding_equals_the_library():
-    model = speech_model("vanilla")
+    model = settled("vanilla")
     library = EfficientNet.from_name(
         "efficientnet-b0", in_channels=1, num_classes=N_CLASSES, image_size=None
     ).eval()
@@ -98,7 +106,7 @@ def test_batch_norm_keeps_up_with_short_runs():
 
 @pytest.mark.parametrize("kind", ["attention", "vanilla"])
 def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind):
-    model = speech_model(kind)
+    model = settled(kind)
     lengths = [40, 64, 150, 190]
     clips = [torch.rand(1, 128, -(-length // 32) * 32) for length in lengths]
     batch = Batch(
@@ -111,6 +119,7 @@ def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind):
     )
     with torch.no_grad():
         together = model(batch)["speech"]
+        assert together.std(dim=0).min() > 1e-3, "the clips are told apart at all"
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
             alone = model(Batch(speech=clip, speech_frames=torch.tensor([length])))["speech"]
             torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
@@ -227,17 +236,18 @@ def _no_network(monkeypatch):
 
 def test_published_weights_load_with_a_summed_stem(weights_folder):
     torch.manual_seed(1)
-    published = EfficientNet.from_name("efficientnet-b0").eval()
+    published = EfficientNet.from_name("efficientnet-b0")
+    settle(published, torch.rand(2, 3, 64, 64))
     torch.save(published.state_dict(), weights_folder / url_map["efficientnet-b0"].split("/")[-1])
-    encoder = SpeechEncoder(0).eval()
+    encoder = SpeechEncoder(0)
     assert load_imagenet(encoder, 0, "true") is True
     grey = torch.rand(1, 1, 128, 64)
-    dynamic = EfficientNet.from_name("efficientnet-b0", image_size=None).eval()
-    dynamic.load_state_dict(published.state_dict())
-    with torch.no_grad():
-        ours = encoder.network.extract_features(grey)
-        theirs = dynamic.extract_features(grey.expand(-1, 3, -1, -1))
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    ours = encoder.network._conv_stem(grey)
+    torch.testing.assert_close(ours, published._conv_stem(grey.expand(-1, 3, -1, -1)))
+    loaded, original = encoder.network.state_dict(), published.state_dict()
+    assert set(original) - set(loaded) == {"_fc.weight", "_fc.bias"}
+    same = [name for name in loaded if torch.equal(loaded[name], original[name])]
+    assert set(loaded) - set(same) == {"_conv_stem.weight"}
 
 
 @pytest.mark.usefixtures("_no_network", "weights_folder")
@@ -249,7 +259,7 @@ def test_weights_that_cannot_be_had(capsys):
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "network unreachable" in captured.err
-    with pytest.raises(UserError, match="--pretrained true: .*network unreachable"):
+    with pytest.raises(UserError, match=r"--pretrained true: .*network unreachable"):
         load_imagenet(encoder, 0, "true")
     assert load_imagenet(encoder, 0, "false") is False
     assert torch.equal(before, encoder.network._conv_head.weight)

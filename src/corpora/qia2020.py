@@ -89,11 +89,17 @@ def _read_labels(path: Path) -> dict[str, int]:
     """``FileID,Emotion`` rows as FileID -> class index; empty where there is no such file."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.DictReader(file)
-        if not {"FileID", "Emotion"} <= set(rows.fieldnames or ()):
-            raise UserError(f"{path}: wants the columns FileID,Emotion; add the header line")
-        return {
-            row["FileID"].strip(): parse_emotion(row["Emotion"] or "", f"{path}:{rows.line_num}")
-            for row in rows
-        }
+    labels = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if not {"FileID", "Emotion"} <= set(rows.fieldnames or ()):
+                raise UserError(f"{path}: wants the columns FileID,Emotion; add the header line")
+            for row in rows:
+                source = f"{path}:{rows.line_num}"
+                if not row["FileID"]:
+                    raise UserError(f"{source}: has no FileID; add it or remove the line")
+                labels[row["FileID"].strip()] = parse_emotion(row["Emotion"] or "", source)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    return labels

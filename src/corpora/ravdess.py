@@ -3,7 +3,8 @@
 Files are named ``MM-VV-EE-II-SS-RR-AA``: modality (01 audio and video, 02 video, 03 audio), vocal
 channel, emotion, intensity, statement, repetition, actor. The audio-only files are the same takes
 as the audiovisual ones, so one take is one clip: audio and video where it can be had. Two sentences
-only, so there is no text. There are no official splits: the one split is ``all``, and folds are by actor.
+only, so there is no text. There are no official splits: the one split is ``all``, and folds are by
+actor.
 """
 
 import re

@@ -12,10 +12,11 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import av
@@ -55,9 +56,9 @@ Layout (QIA2020): {{train,val}}/<FileID>-<integrated>-<face>-<speech>.mp4, test/
 <FileID>.npz with `word_embed`, float32 (words, 200), beside each. test_labels.csv (columns FileID,
 Emotion, Face, Speech; Emotion is the integrated one) is for scoring answers on the test split.
 
-In {face_disagrees:.0%} of the clips the face label is not the integrated one, in
-{speech_disagrees:.0%} the speech label;
-in {words_silent:.0%} the words tell nothing. What each modality shows:
+The face label differs from the integrated one in {face_disagrees:.0%} of the clips,
+the speech label in {speech_disagrees:.0%}; in {words_silent:.0%} the words tell nothing.
+What each modality shows:
 
 {cues}
 
@@ -105,8 +106,10 @@ def write_mp4(path: Path, frames: np.ndarray, voice: np.ndarray) -> None:
         lambda time: frames[min(round(time * FRAMES_PER_SECOND), last)],
         duration=len(frames) / FRAMES_PER_SECOND,
     )
+    # Two equal channels: AudioArrayClip of moviepy 2.2 doubles the length of a single one.
+    sound = AudioArrayClip(np.stack([voice, voice], axis=1), fps=SAMPLE_RATE)
     # m4a keeps the encoder's delay on record; moviepy's own choice, raw AAC, shifts the sound.
-    picture.with_audio(AudioArrayClip(voice[:, None], fps=SAMPLE_RATE)).write_videofile(
+    picture.with_audio(sound).write_videofile(
         str(path),
         fps=FRAMES_PER_SECOND,
         codec="libx264",
@@ -142,6 +145,23 @@ def make_clip(out: Path, clip: SampleClip, seed: int) -> None:
         os.replace(unfinished, path)
 
 
+@contextmanager
+def _postponed_interrupt() -> Generator[None, None, None]:
+    """Ctrl-C waits for the end of a clip: interrupted, moviepy may print its own traceback."""
+    in_charge = threading.current_thread() is threading.main_thread()
+    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if pressed:  # whatever else went wrong: Ctrl-C stops ffmpeg too
+            raise KeyboardInterrupt
+
+
 def _start_worker() -> None:
     # The parent hears Ctrl-C and lets the clips in the works be finished.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -154,7 +174,9 @@ def _make_all(
     """Makes all clips; yields after each."""
     if workers == 1:
         for clip in clips:
-            yield make_clip(out, clip, seed)
+            with _postponed_interrupt():
+                make_clip(out, clip, seed)
+            yield
         return
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)

@@ -51,15 +51,16 @@ def time_warp(speech: Tensor, frames: Tensor, generator: torch.Generator) -> Ten
         generator: on the CPU.
     """
     count, _, length = speech.shape
-    frames = frames.cpu().float().clamp(min=2)[:, None]  # (B, 1)
-    reach = torch.clamp(frames * WARP_SHARE, max=WARP_FRAMES)
-    pivot = reach + torch.rand(count, 1, generator=generator) * (frames - 2 * reach)
+    frames = frames.cpu()[:, None]  # (B, 1)
+    last = (frames - 1).clamp(min=1).float()  # the first frame and this one stay where they are
+    reach = torch.clamp(last * WARP_SHARE, max=WARP_FRAMES)
+    pivot = reach + torch.rand(count, 1, generator=generator) * (last - 2 * reach)
     moved = pivot + (2 * torch.rand(count, 1, generator=generator) - 1) * reach * 0.9
     target = torch.arange(length).float()[None]  # (1, T)
     before = target * pivot / moved
-    after = pivot + (target - moved) * (frames - pivot) / (frames - moved)
+    after = last - (last - target) * (last - pivot) / (last - moved)
     source = torch.where(target < moved, before, after)
-    source = torch.where(target < frames, torch.minimum(source, frames - 1), target)
+    source = torch.where(target < frames, source, target)
     low = source.floor().long().clamp(0, length - 1)
     share = (source - low).to(speech.device)[:, None]
     low = low.to(speech.device)[:, None].expand(-1, speech.shape[1], -1)

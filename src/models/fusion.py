@@ -35,7 +35,7 @@ class DistanceAttention(nn.Module):
     measured on benchmarks/alignment.py, 512 clips give 92 % with it and 80 % with a third of it.
     """
 
-    def __init__(self, width: int, n_heads: int = N_HEADS) -> None:
+    def __init__(self, width: int, timed: bool, n_heads: int = N_HEADS) -> None:
         super().__init__()
         if width % n_heads:
             raise ValueError(f"width {width} does not divide by {n_heads} heads")
@@ -43,7 +43,8 @@ class DistanceAttention(nn.Module):
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width, bias=False)  # softmax ignores what a bias would add
         self.value = nn.Linear(width, width)
-        self.distance = nn.Parameter(torch.zeros(n_heads))
+        # words have no times: an idle parameter would stop distributed training
+        self.distance = nn.Parameter(torch.zeros(n_heads)) if timed else None
 
     def penalty(self) -> Tensor:
         """Score lost a second of distance, (heads,), positive."""
@@ -66,7 +67,7 @@ class DistanceAttention(nn.Module):
         keys, values = self._split(self.key(memory)), self._split(self.value(memory))
         queries = self._split(self.query(query))
         scores = (queries @ keys.transpose(-1, -2)).float() * queries.shape[-1] ** -0.5
-        if distance is not None:
+        if distance is not None and self.distance is not None:
             scores = scores - self.penalty().view(1, -1, 1, 1) * distance.unsqueeze(1)
         weights = masked_softmax(scores, mask[:, None, None, :])
         context = weights.to(values.dtype) @ values
@@ -124,7 +125,9 @@ class AlignedFusion(Fusion):
 
     def __init__(self, widths: dict[str, int], n_classes: int, hidden: int, dropout: float) -> None:
         super().__init__(widths, hidden)
-        self.read = nn.ModuleDict({name: DistanceAttention(hidden) for name in ("face", "text")})
+        self.read = nn.ModuleDict(
+            {name: DistanceAttention(hidden, timed=name == "face") for name in ("face", "text")}
+        )
         self.join = nn.Sequential(nn.LayerNorm(3 * hidden), nn.Dropout(dropout))
         self.lstm = MaskedBiLSTM(3 * hidden, hidden)
         self.head = Head(AttentionPooling(2 * hidden), 2 * hidden, n_classes, dropout)

@@ -22,8 +22,9 @@ CONNECT_SECONDS = 10.0
 
 
 def normalise(crops: np.ndarray) -> torch.Tensor:
-    """What the network was trained on: uint8 (F, 160, 160, 3) RGB to float32 (F, 3, 160, 160), about
-    -1 to 1. Raw 0-255 pixels put its answers at chance level.
+    """uint8 (F, 160, 160, 3) RGB to float32 (F, 3, 160, 160), about -1 to 1.
+
+    That is what the network was trained on: raw 0-255 pixels put its answers at chance level.
     """
     pixels = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
     return (pixels - 127.5) / 128.0

@@ -84,6 +84,8 @@ def read_frames(path: Path, times: np.ndarray, threads: int = 1) -> Iterator[np.
     """
     with _open(path) as container:
         stream = next(s for s in container.streams.video if not _is_cover(s))
+        if stream.codec_context is None:
+            raise MediaError("video stream broken: Decoder not found")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         origin = _origin(container)
@@ -94,7 +96,7 @@ def read_frames(path: Path, times: np.ndarray, threads: int = 1) -> Iterator[np.
         for frame in _decode(container, stream):
             start = shown_until if frame.time is None else frame.time - origin
             while time is not None and time < start - 1e-6:
-                yield _to_rgb(shown) if shown is not None and time < shown_until else None
+                yield _to_rgb(shown) if shown is not None else None
                 time = next(wanted, None)
             if time is None:
                 return

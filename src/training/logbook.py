@@ -56,11 +56,7 @@ class Logbook:
             if name != "epoch" and np.isfinite(value)
         )
         say(f"Epoch [{row['epoch']}]/[{self.n_epoch}] {shown}")
-        text = io.StringIO(newline="")
-        rows = csv.DictWriter(text, list(row), lineterminator="\n")
-        rows.writeheader()
-        rows.writerows(history)
-        write_atomic(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+        self._write_metrics(history)
         for name, value in row.items():
             self.writer.add_scalar(name, value, row["epoch"])
 
@@ -71,11 +67,19 @@ class Logbook:
         class_names: tuple[str, ...],
     ) -> None:
         """``curves.png``, ``confusion.png`` and, last, ``result.json``: its presence means done."""
+        self._write_metrics(history)  # a kill may have come between last.pth and its row
         draw_curves(history, self.folder / "curves.png")
         scored = result.get("test") or result["valid"]
         draw_confusion(np.array(scored["confusion"]), class_names, self.folder / "confusion.png")
         self.writer.close()
         _write_json(self.folder / "result.json", result)
+
+    def _write_metrics(self, history: list[dict[str, Any]]) -> None:
+        text = io.StringIO(newline="")
+        rows = csv.DictWriter(text, list(history[-1]), lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(history)
+        write_atomic(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
 
 
 def say(line: str) -> None:

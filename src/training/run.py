@@ -33,6 +33,7 @@ from src.training.setup import (
     build_task,
     choose_device,
     parallelise,
+    place,
 )
 from src.training.state import RunState, load_state, save_best, save_state
 
@@ -55,7 +56,8 @@ def train(options: TrainOptions) -> int:
 def _train(options: TrainOptions, device: torch.device) -> int:
     folder = run_folder(options)
     if options.resume and (folder / "result.json").is_file():
-        say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
+        if distributed.is_main():
+            say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
         return 0
     task = build_task(options)
     state = load_state(folder, options) if options.resume else None
@@ -80,9 +82,9 @@ def _train(options: TrainOptions, device: torch.device) -> int:
         say(_start_line(folder, task, model, device))
         save_state(folder, state, engine, task, options)  # Ctrl-C in epoch 0 finds a last.pth too
     for epoch in range(len(state.history), options.n_epoch):
-        run_epoch(epoch, options, task, engine, loaders, state, folder, book)
         if options.patience and state.epochs_without_best >= options.patience:
             break
+        run_epoch(epoch, options, task, engine, loaders, state, folder, book)
     result = final_scores(folder, task, loaders, device, engine.amp)
     if book:
         book.finish(state.history, result, task.class_names)
@@ -129,7 +131,7 @@ def build_engine(
     device: torch.device,
 ) -> Engine:
     """Optimizer, schedule, precision and parallelism around a model."""
-    model.to(device, memory_format=torch.channels_last)
+    place(model, device)
     optimizer = build_optimizer(model, options.optim, options.learning_rate, options.weight_decay)
     steps = -(-len(loaders.train_batches) // options.accumulate)
     schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
@@ -202,7 +204,7 @@ def run_epoch(
 
 
 def validation_model(options: TrainOptions, engine: Engine, loaders: Loaders) -> nn.Module:
-    """The weights to judge, averaged where there are such, with batch-norm statistics of their own."""
+    """The weights to judge (averaged ones, if any), with batch-norm statistics of their own."""
     model = engine.ema.module if engine.ema is not None else engine.model
     if options.bn_samples and live_batch_norms(model):
         with engine.autocast():

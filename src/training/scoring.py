@@ -12,7 +12,7 @@ from src.errors import UserError
 from src.metrics import SCALARS, score
 from src.training.checkpoint import best_checkpoint, load_checkpoint
 from src.training.loop import Predictions, evaluate
-from src.training.setup import MODALITIES, Loaders, Task
+from src.training.setup import MODALITIES, Loaders, Task, place
 
 SHORT = {"accuracy": "acc", "unweighted_average_recall": "ua", "calibration_error": "ece"}
 
@@ -70,7 +70,7 @@ def final_scores(
     if path is None:
         raise UserError(f"{folder}: validation loss was never finite; lower --learning_rate")
     checkpoint = load_checkpoint(path)
-    model = checkpoint.build().to(device, memory_format=torch.channels_last)
+    model = place(checkpoint.build(), device)
     result: dict[str, Any] = {
         "mode": task.model_options.mode,
         "best_checkpoint": str(path),

@@ -154,6 +154,15 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
             raise UserError(f"{flag}: trained on features of {name} {found}, these have {wanted}")
 
 
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to the device, its image kernels laid out channels last, which is faster."""
+    model.to(device)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:  # ``Module.to`` would refuse the video kernels of resnet3d
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
 def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
     """The model for several processes, several GPUs, or as it is."""
     if distributed.world_size() > 1:

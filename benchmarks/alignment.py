@@ -1,0 +1,148 @@
+"""Does fusion align in time? Both fusions on the made-up clips of ``tests/test_alignment.py``.
+
+    python benchmarks/alignment.py --picture alignment.png
+
+The label is the expression (one of 7, three in a clip) that coincides with a loud half second of
+speech. ``--speech trained`` (default) trains the whole multimodal model of ``--mode multimodal``
+from random weights, EfficientNet-B0 included: on a CPU about 10 minutes a seed and fusion.
+``--speech frozen`` leaves B0 at random weights and runs it once: half a minute a seed and fusion.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from src.batch import Batch
+from src.models import ModelOptions, build_model
+from src.models.multimodal import speech_clock
+from tests.test_alignment import (
+    FRAME_SECONDS,
+    GUESS,
+    LOUD_SECONDS,
+    N_CLASSES,
+    N_EXPRESSIONS,
+    Aligner,
+    Clips,
+    accuracy,
+    made_up_clips,
+    rows,
+    train,
+    with_frozen_speech,
+)
+
+
+class WholeModel(nn.Module):
+    """The multimodal model, read as the test reads its own: Clips to logits."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.model = build_model(ModelOptions("multimodal", N_CLASSES, fusion=kind))
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Logits (B, 7)."""
+        return self.model(clips.batch)["integrated"]
+
+    def attention(self, clips: Clips) -> dict[str, Tensor]:
+        """Weights of an aligned fusion."""
+        return self.model.attention(clips.batch)
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--speech", choices=("trained", "frozen"), default="trained")
+    parser.add_argument("--clips", type=int, default=1024, help="clips to train on")
+    parser.add_argument("--test_clips", type=int, default=512, help="unseen clips")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--picture", type=Path, help="where to save the attention map")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    return parser.parse_args()
+
+
+def to_device(clips: Clips, device: str) -> Clips:
+    """The clips on a device."""
+    batch = Batch(*[None if field is None else field.to(device) for field in clips.batch])
+    return Clips(batch, *[None if field is None else field.to(device) for field in clips[1:]])
+
+
+def draw(model: nn.Module, clips: Clips, path: Path) -> None:
+    """Loudness, what each speech step reads of the face, and which step counts, of three clips."""
+    thirds = clips.loud_start.floor()
+    clips = rows(clips, torch.stack([(thirds == k).nonzero()[0, 0] for k in range(N_EXPRESSIONS)]))
+    with torch.no_grad():
+        weights = {name: value.cpu() for name, value in model.attention(clips).items()}
+    figure, axes = plt.subplots(
+        3, 3, figsize=(13, 6.5), sharex="col", gridspec_kw={"height_ratios": (1, 2, 1)}
+    )
+    for column in range(3):
+        _draw_clip(axes[:, column], clips, weights, column)
+    for row, label in enumerate(("mean of log-mel", "speech step (s)", "pooling weight")):
+        axes[row, 0].set_ylabel(label)
+    figure.suptitle("Weight of each face frame at each speech step; red: the loud half second")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def _draw_clip(axes: list, clips: Clips, weights: dict[str, Tensor], row: int) -> None:
+    start = clips.loud_start[row].item()
+    steps = speech_clock(clips.batch).time[row].cpu()
+    loudness = clips.batch.speech[row].mean(dim=0).cpu()
+    axes[0].plot((torch.arange(len(loudness)) + 0.5) * FRAME_SECONDS, loudness)
+    axes[0].set_title(
+        f"expressions {clips.expressions[row].tolist()}, label {clips.labels[row].item()}"
+    )
+    frames = clips.batch.face_time[row].cpu()
+    axes[1].pcolormesh(frames, steps, weights["face"][row], shading="nearest", cmap="viridis")
+    axes[2].bar(steps, weights["pool"][row], width=0.45)
+    axes[2].set_xlabel("seconds")
+    for axis in axes:
+        axis.axvspan(start, start + LOUD_SECONDS, color="red", alpha=0.25, linewidth=0)
+        axis.set_xlim(0, N_EXPRESSIONS)
+        for boundary in range(1, N_EXPRESSIONS):
+            axis.axvline(boundary, color="grey", linestyle=":")
+
+
+def main() -> None:
+    """Train each fusion with each seed; print accuracies; draw the first aligned model."""
+    arguments = parse_arguments()
+    torch.set_num_threads(arguments.threads)
+    sets = [made_up_clips(arguments.clips, seed=1), made_up_clips(arguments.test_clips, seed=2)]
+    if arguments.speech == "frozen":
+        sets = with_frozen_speech(*sets)
+    training, unseen = (to_device(clips, arguments.device) for clips in sets)
+    build = Aligner if arguments.speech == "frozen" else WholeModel
+    for kind in ("aligned", "concat"):
+        results = []
+        for seed in range(arguments.seeds):
+            began = time.perf_counter()
+            model = train(
+                lambda name: build(name).to(arguments.device),
+                kind, training, arguments.epochs, seed,
+            )  # fmt: skip
+            results.append(accuracy(model, unseen))
+            seconds = time.perf_counter() - began
+            print(f"{kind} seed {seed}: {100 * results[-1]:.1f} % ({seconds:.0f} s)", flush=True)
+            if kind == "aligned" and seed == 0 and arguments.picture:
+                draw(model, unseen, arguments.picture)
+        spread = statistics.stdev(results) if len(results) > 1 else 0.0
+        print(f"{kind}: {100 * statistics.mean(results):.1f} +- {100 * spread:.1f} %", flush=True)
+    print(f"naming one of the clip's expressions at random: {100 * GUESS:.1f} %")
+
+
+if __name__ == "__main__":
+    main()

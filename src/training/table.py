@@ -1,0 +1,74 @@
+"""Runs side by side: ``python -m src.training.table logs``."""
+
+import argparse
+import json
+from pathlib import Path
+
+from src.command_line import run
+from src.errors import UserError
+from src.training.setup import MODALITIES
+
+COLUMNS = ("run", "parameters", "WA", "UA", "macro-F1", "own WA", "clips")
+
+
+def table(folder: Path) -> str:
+    """Scores of all finished runs below ``folder``, on the integrated label.
+
+    Test scores where the test part is labelled, else those of validation.
+
+    Raises:
+        UserError: there is no finished run.
+    """
+    paths = sorted(folder.glob("*/*/result.json"))
+    if not paths:
+        raise UserError(f"{folder}: holds no finished run; train one")
+    rows = [COLUMNS, *(_row(path, folder) for path in paths)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    lines[1:1] = ["  ".join("-" * width for width in widths)]
+    return "\n".join([*lines, *_without(paths, folder)])
+
+
+def _scores(path: Path) -> dict:
+    result = json.loads(path.read_text("utf-8"))
+    return result | {"scored": result.get("test") or result["valid"]}
+
+
+def _row(path: Path, folder: Path) -> tuple[str, ...]:
+    result = _scores(path)
+    scores = result["scored"]["heads"]["on_integrated"]
+    return (
+        str(path.parent.relative_to(folder)),
+        f"{result['parameters']:,}",
+        f"{scores['accuracy']:.3f}",
+        f"{scores['unweighted_average_recall']:.3f}",
+        f"{scores['macro_f1']:.3f}",
+        f"{result['scored']['accuracy']:.3f}",
+        f"{scores['clips']} {'test' if 'test' in result else 'valid'}",
+    )
+
+
+def _without(paths: list[Path], folder: Path) -> list[str]:
+    lines = []
+    for path in paths:
+        without = _scores(path)["scored"].get("without")
+        if without:
+            shown = ", ".join(f"{m} {without[m]['accuracy']:.3f}" for m in MODALITIES)
+            lines.append(f"{path.parent.relative_to(folder)} without: {shown} (WA)")
+    return lines
+
+
+def main() -> None:
+    """Print the table and where the pictures are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="a logs folder")
+    folder = parser.parse_args().folder
+    print(table(folder))
+    print(f"pictures: {folder}/*/*/curves.png and confusion.png")
+
+
+if __name__ == "__main__":
+    run(main)
