@@ -24,11 +24,16 @@ $(INSTALLED): requirements.txt requirements-dev.txt constraints.txt
 # -- demo: each step is a file, so that a second run starts nothing twice -------------------------
 CORPUS := demo/qia2020/.done
 FEATURES := demo/features/.done
-RUN := $(PY) train.py --features_dir demo/features --logs_dir demo/logs --exp_name demo --resume True \
+TRAIN := $(PY) train.py --features_dir demo/features --logs_dir demo/logs --resume True \
   --num_workers 1 --pretrained false --batch_size 16
+LOGS := demo/logs
+SINGLE := $(LOGS)/speech/demo/result.json $(LOGS)/face/resnet3d/result.json $(LOGS)/text/demo/result.json
+FACE := --face_model resnet3d --face_frames 8 --face_size 32
 
-demo: demo/logs/speech/demo/result.json  ## install, make a sample corpus, preprocess, train, show a table
-	@$(PY) -m src.training.table demo/logs
+demo: $(LOGS)/multimodal/demo/result.json  ## install, make a sample corpus, preprocess, train, show a table
+	@if [ -d demo/features/train/video_embedding ]; then \
+	  $(TRAIN) --mode face --exp_name attention_lstm --face_model attention_lstm --n_epoch 15; fi
+	@$(PY) -m src.training.table $(LOGS)
 
 $(CORPUS): | $(INSTALLED)
 	$(PY) -m src.corpora.sample --out demo/qia2020 --clips_per_emotion $(CLIPS_PER_EMOTION) --seed 0
@@ -38,8 +43,19 @@ $(FEATURES): $(CORPUS)
 	$(PY) preprocess.py --data_dir demo/qia2020 --features_dir demo/features
 	@touch $@
 
-demo/logs/speech/demo/result.json: $(FEATURES)
-	$(RUN) --mode speech --n_epoch 30
+$(LOGS)/speech/demo/result.json: $(FEATURES)
+	$(TRAIN) --mode speech --exp_name demo --n_epoch 24
+
+$(LOGS)/face/resnet3d/result.json: $(FEATURES)
+	$(TRAIN) --mode face --exp_name resnet3d $(FACE) --n_epoch 8 --learning_rate 2e-3
+
+$(LOGS)/text/demo/result.json: $(FEATURES)
+	$(TRAIN) --mode text --exp_name demo --n_epoch 15
+
+$(LOGS)/multimodal/demo/result.json: $(SINGLE)
+	$(TRAIN) --mode multimodal --exp_name demo $(FACE) --n_epoch 10 --lam 0 --freeze_backbone True \
+	  --speech_load_weights $(LOGS)/speech/demo --face_load_weights $(LOGS)/face/resnet3d \
+	  --text_load_weights $(LOGS)/text/demo
 
 clean-demo:  ## forget the demo
 	rm -rf demo

@@ -6,3 +6,8 @@ class UserError(Exception):
 
     Scripts print it to stderr and exit with code 2. Anything else that escapes is a bug.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """First line of an error's message, or its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

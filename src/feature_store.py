@@ -17,17 +17,17 @@ import csv
 import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from src.errors import UserError
+from src.errors import UserError, first_line
 from src.preprocessing.faces import FaceTrack
 
 FORMAT = 1
+AGAIN = "remove it and run preprocess.py again"
 SPLITS = ("train", "val", "test", "all")
 MODALITY_FOLDERS = {
     "speech": "speech",
@@ -97,7 +97,7 @@ class FeatureStore:
             UserError: the file is missing or damaged.
         """
         path = self.path(split, modality, name)
-        return _read(path, lambda: np.load(path, allow_pickle=False))
+        return _read(path, lambda: _load_array(path))
 
     def write_faces(self, split: str, stem: str, track: FaceTrack) -> None:
         """Write the face crops of a clip."""
@@ -115,14 +115,7 @@ class FeatureStore:
             UserError: the file is missing or damaged.
         """
         path = self.path(split, "video", stem)
-        arrays = _read(path, lambda: _load_archive(path))
-        ends = np.cumsum(arrays.pop("jpeg_bytes"))
-        jpeg = (
-            [part.tobytes() for part in np.split(arrays.pop("jpeg"), ends[:-1])]
-            if len(ends)
-            else []
-        )
-        return FaceTrack(jpeg=jpeg, **arrays)
+        return _read(path, lambda: _load_faces(path))
 
     def read_face_clock(self, split: str, stem: str) -> tuple[np.ndarray, np.ndarray]:
         """Only ``time`` (F,) in seconds and ``found`` (F,) of a clip's crops.
@@ -191,18 +184,19 @@ class FeatureStore:
         path = self.root / "features.json"
         if not path.is_file():
             return None
+        damaged = UserError(f"{path}: damaged; remove the folder and run preprocess.py again")
         try:
             description = json.loads(path.read_text("utf-8"))
             version = description["format"]
         except (ValueError, KeyError, TypeError):
-            raise UserError(
-                f"{path}: damaged; remove the folder and run preprocess.py again"
-            ) from None
+            raise damaged from None
         if version != FORMAT:
             raise UserError(
                 f"{path}: features of format {version}, this program reads {FORMAT}; "
                 "run preprocess.py into another --features_dir"
             )
+        if not {"corpus", "class_names", "settings"} <= description.keys():
+            raise damaged
         return description
 
 
@@ -232,6 +226,19 @@ def remove_partial_files(root: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _load_array(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _load_faces(path: Path) -> FaceTrack:
+    arrays = _load_archive(path)
+    ends = np.cumsum(arrays.pop("jpeg_bytes"))
+    coded = arrays.pop("jpeg")
+    jpeg = [part.tobytes() for part in np.split(coded, ends[:-1])] if len(ends) else []
+    return FaceTrack(jpeg=jpeg, **arrays)
+
+
 def _load_archive(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in names or archive.files}
@@ -242,11 +249,9 @@ def _read(path: Path, load: Callable[[], Any]) -> Any:
         return load()
     except FileNotFoundError:
         raise UserError(f"{path}: missing; run preprocess.py again to make it") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"{path}: damaged ({reason}); remove it and run preprocess.py again"
-        ) from error
+    except Exception as error:  # numpy raises what zip, zlib and its header parser raise
+        reason = first_line(error)
+        raise UserError(f"{path}: damaged ({reason}); {AGAIN}") from error
 
 
 def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -262,15 +267,20 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
+        try:
+            rows = list(reader)
+        except (ValueError, csv.Error) as error:
+            raise UserError(f"{path}: damaged ({first_line(error)}); {AGAIN}") from None
         if list(reader.fieldnames or ()) != list(columns):
-            raise UserError(
-                f"{path}: has other columns than this program's; run preprocess.py again"
-            )
-        return list(reader)
+            raise UserError(f"{path}: has other columns than this program's; {AGAIN}")
+        for row in rows:
+            if None in row or None in row.values():
+                raise UserError(f"{path}: damaged row {row}; {AGAIN}")
+        return rows
 
 
 def _parse_record(path: Path, row: dict[str, str]) -> Record:
     try:
         return Record(**{name: kind(row[name]) for name, kind in Record.__annotations__.items()})
     except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged row {row}: {error}; run preprocess.py again") from None
+        raise UserError(f"{path}: damaged row {row}: {error}; {AGAIN}") from None

@@ -131,14 +131,19 @@ class Aligner(nn.Module):
 
 
 def train(
-    build: Callable[[str], nn.Module], kind: str, clips: Clips, epochs: int, seed: int
+    build: Callable[[str], nn.Module],
+    kind: str,
+    clips: Clips,
+    epochs: int,
+    seed: int = 0,
+    learning_rate: float = 3e-3,
 ) -> nn.Module:
     """A model (Clips -> logits) of a fusion kind, trained, in evaluation mode."""
     torch.manual_seed(seed)
     model = build(kind)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-4)
     n_steps = epochs * (len(clips.labels) // 32)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, n_steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, n_steps, pct_start=0.1)
     for _ in range(epochs):
         for index in torch.randperm(n_steps // epochs * 32).split(32):
             part = rows(clips, index)
@@ -173,7 +178,7 @@ def clips():
 
 @pytest.fixture(scope="module")
 def aligned(clips):
-    return train(Aligner, "aligned", clips[0], epochs=10, seed=0)
+    return train(Aligner, "aligned", clips[0], epochs=10)
 
 
 def test_the_task_is_what_it_says():
@@ -192,7 +197,7 @@ def test_aligned_fusion_finds_the_expression_of_the_loud_moment(aligned, clips):
 
 
 def test_concat_fusion_cannot_tell_which_expression_it_was(clips):
-    concat = train(Aligner, "concat", clips[0], epochs=10, seed=0)
+    concat = train(Aligner, "concat", clips[0], epochs=10)
     assert accuracy(concat, clips[1]) == pytest.approx(GUESS, abs=0.1)
 
 

@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 def exporting() -> bool:
-    """True while a graph is being recorded: control flow that reads data has to be left out."""
+    """True while a graph is being recorded: control flow that reads data has to be left out.
+
+    An exported model therefore runs clips at the length of the batch; feed it one at a time.
+    """
     return torch.jit.is_tracing() or torch.compiler.is_compiling()
 
 

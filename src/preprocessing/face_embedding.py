@@ -3,6 +3,7 @@
 import hashlib
 import socket
 import sys
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from facenet_pytorch import InceptionResnetV1
 from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
 
-from src.errors import UserError
+from src.errors import UserError, first_line
 
 URL = (
     "https://github.com/timesler/facenet-pytorch/releases/download/"
@@ -74,7 +75,7 @@ class FaceEmbedder:
         except Exception as error:  # torch raises what its file formats raise
             raise UserError(
                 f"{weights}: not a VGG-Face checkpoint of facenet-pytorch "
-                f"({str(error).splitlines()[0]}); give another to --vggface_weights"
+                f"({first_line(error)}); give another to --vggface_weights"
             ) from error
         self.network.eval().to(device)
 
@@ -92,10 +93,11 @@ def _download(target: Path) -> bool:
     socket.setdefaulttimeout(CONNECT_SECONDS)
     try:
         torch.hub.download_url_to_file(URL, str(target), progress=sys.stderr.isatty())
-    except OSError as error:
+    except (OSError, HTTPException) as error:
         print(
-            f"note: VGG-Face weights cannot be downloaded ({error}); embeddings are skipped. Give "
-            "the file by --vggface_weights FILE and run again, or train the face on resnet3d.",
+            f"note: VGG-Face weights cannot be downloaded ({first_line(error)}); embeddings are "
+            "skipped. Give the file by --vggface_weights FILE and run again, or train the face on "
+            "resnet3d.",
             file=sys.stderr,
         )
         return False

@@ -138,13 +138,12 @@ def crop_face(frame: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> np.n
     side = max(2, round(MARGIN * float(max(box[2] - box[0], box[3] - box[1]))))
     left, top = np.round(_centre(box) - side / 2).astype(int)
     height, width = frame.shape[:2]
-    outside = [
-        max(0, -top),
-        max(0, top + side - height),
-        max(0, -left),
-        max(0, left + side - width),
-    ]
-    inside = frame[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
+    # At least one row and column stay inside, wherever the box is.
+    outside = [-top, top + side - height, -left, left + side - width]
+    outside = np.clip(outside, 0, side - 1).tolist()
+    first, last = np.clip([(top, left), (top + side, left + side)], 0, (height, width))
+    first, last = np.minimum(first, (height - 1, width - 1)), np.maximum(last, 1)
+    inside = frame[first[0] : last[0], first[1] : last[1]]
     if any(outside):
         inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REPLICATE)
     shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR

@@ -1,9 +1,10 @@
 """Word embeddings, checked."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from src.errors import first_line
 
 
 class TextError(Exception):
@@ -21,8 +22,8 @@ def read_word_embeddings(path: Path) -> np.ndarray | None:
             words = archive["word_embed"]
     except KeyError:
         raise TextError("holds no array named word_embed") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise TextError(f"not a readable npz: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # numpy raises what zip, zlib and its header parser raise
+        raise TextError(f"not a readable npz: {first_line(error)}") from error
     if words.dtype.kind not in "fiu":
         raise TextError(f"word_embed is of type {words.dtype}, not numbers")
     if words.ndim != 2:

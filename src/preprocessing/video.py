@@ -13,6 +13,7 @@ import av
 import librosa
 import numpy as np
 
+from src.errors import first_line
 from src.preprocessing.audio import SAMPLE_RATE
 
 LATE_SECONDS = 0.05  # a gap in the sound smaller than this is jitter of the muxer
@@ -147,4 +148,4 @@ def _to_rgb(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+    return getattr(error, "strerror", None) or first_line(error)

@@ -85,6 +85,7 @@ def _train(options: TrainOptions, device: torch.device) -> int:
         if options.patience and state.epochs_without_best >= options.patience:
             break
         run_epoch(epoch, options, task, engine, loaders, state, folder, book)
+    distributed.barrier()  # the best checkpoint is on disk
     result = final_scores(folder, task, loaders, device, engine.amp)
     if book:
         book.finish(state.history, result, task.class_names)

@@ -1,0 +1,280 @@
+"""Mixup and SpecAugment on whole batches."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.batch import Batch
+from src.data.dataset import Sample, collate
+from src.data.mixing import (
+    FREQUENCY_MASKS,
+    FREQUENCY_WIDTH,
+    Mixture,
+    draw_mixture,
+    mix_batch,
+    mix_targets,
+    spec_augment,
+    time_warp,
+)
+
+QUICK = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def sample(frames=40, faces=3, words=2, seed=0, speech_present=True):
+    rng = np.random.default_rng(seed)
+    return Sample(
+        id=f"clip{seed}",
+        targets=(seed % 7, seed % 7, -1),
+        speech=rng.random((128, frames)).astype(np.float32),
+        speech_present=speech_present,
+        face=rng.standard_normal((faces, 512)).astype(np.float16),
+        face_mask=np.ones(faces, bool),
+        face_time=np.arange(faces, dtype=np.float32),
+        text=rng.standard_normal((words, 6)).astype(np.float32),
+    )
+
+
+def batch_of(*shapes):
+    samples = [sample(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    return collate(samples).inputs
+
+
+def spectrograms(frames, length=None, seed=0):
+    """Made-up spectrograms; what lies after the end of a clip is 7."""
+    length = length or -(-max(frames) // 32) * 32
+    speech = torch.rand(len(frames), 128, length, generator=generator(seed))
+    inside = torch.arange(length) < torch.tensor(frames)[:, None]
+    return torch.where(inside[:, None], speech, 7.0), torch.tensor(frames)
+
+
+# -- mixup ----------------------------------------------------------------------------------------
+
+
+def test_one_permutation_and_one_weight_for_all_inputs_and_labels():
+    batch = batch_of((40, 3, 2), (33, 3, 2), (64, 3, 2))
+    mixture = Mixture(0.7, torch.tensor([2, 0, 1]))
+    mixed = mix_batch(batch, mixture)
+    for name in ("speech", "face", "text"):
+        values = getattr(batch, name).float()
+        expected = 0.7 * values + 0.3 * values[[2, 0, 1]]
+        torch.testing.assert_close(getattr(mixed, name), expected)
+    soft = torch.eye(3).expand(2, 3, 3)
+    mixed_soft = mix_targets(soft, mixture)
+    torch.testing.assert_close(mixed_soft[0], 0.7 * torch.eye(3) + 0.3 * torch.eye(3)[[2, 0, 1]])
+    assert torch.equal(mixed_soft[0], mixed_soft[1])
+
+
+def test_masks_are_the_union_and_a_step_of_one_clip_holds_its_share():
+    batch = batch_of((40, 1, 5), (64, 4, 2))
+    mixed = mix_batch(batch, Mixture(0.6, torch.tensor([1, 0])))
+    assert mixed.text_mask.all()
+    assert mixed.face_mask.all()
+    torch.testing.assert_close(mixed.text[0, 2:], 0.6 * batch.text[0, 2:])
+    torch.testing.assert_close(mixed.text[1, 2:], 0.4 * batch.text[0, 2:])
+    torch.testing.assert_close(mixed.text[0, :2], 0.6 * batch.text[0, :2] + 0.4 * batch.text[1, :2])
+    assert mixed.speech_frames.tolist() == [64, 64]
+
+
+def test_a_voice_mixed_into_silence_is_present():
+    batch = batch_of((40, 1, 1), (40, 1, 1), (40, 1, 1))
+    batch = batch._replace(speech_present=torch.tensor([True, False, False]))
+    mixed = mix_batch(batch, Mixture(0.5, torch.tensor([1, 0, 2])))
+    assert mixed.speech_present.tolist() == [True, True, False]
+
+
+def test_a_step_that_only_one_clip_has_keeps_that_clips_time():
+    batch = batch_of((40, 2, 1), (40, 4, 1))
+    batch = batch._replace(face_time=batch.face_time + torch.tensor([[0.0], [0.5]]))
+    mixed = mix_batch(batch, Mixture(0.5, torch.tensor([1, 0])))
+    expected = [0.25, 1.25, 2.5, 3.5]
+    for row in range(2):
+        torch.testing.assert_close(mixed.face_time[row], torch.tensor(expected))
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.3])
+def test_weight_one_or_oneself_as_partner_is_the_identity(weight):
+    batch = batch_of((40, 3, 2), (33, 1, 5))
+    partner = torch.tensor([1, 0]) if weight == 1.0 else torch.arange(2)
+    mixed = mix_batch(batch, Mixture(weight, partner))
+    for name in ("speech", "face", "text"):
+        torch.testing.assert_close(getattr(mixed, name), getattr(batch, name).float())
+    soft = torch.eye(2)[None]
+    torch.testing.assert_close(mix_targets(soft, Mixture(weight, partner)), soft)
+
+
+def test_no_mixture_changes_nothing():
+    batch = batch_of((40, 3, 2))
+    soft = torch.eye(1)[None]
+    assert mix_batch(batch, None) is batch
+    assert mix_targets(soft, None) is soft
+
+
+def test_byte_crops_mix_without_overflow():
+    face = torch.tensor([250, 0], dtype=torch.uint8).view(2, 1, 1, 1, 1).expand(2, 1, 3, 4, 4)
+    batch = Batch(
+        face=face, face_mask=torch.ones(2, 1, dtype=torch.bool), face_time=torch.zeros(2, 1)
+    )
+    mixed = mix_batch(batch, Mixture(0.8, torch.tensor([1, 0])))
+    torch.testing.assert_close(mixed.face[:, 0, 0, 0, 0], torch.tensor([200.0, 50.0]))
+
+
+@QUICK
+@given(
+    st.lists(st.integers(-1, 3), min_size=2, max_size=8),
+    st.floats(0, 1),
+    st.integers(0, 99),
+)
+def test_labels_sum_to_the_share_that_is_labelled(labels, weight, seed):
+    index = torch.tensor(labels)
+    soft = torch.nn.functional.one_hot(index.clamp(min=0), 4).float() * (index >= 0)[:, None]
+    partner = torch.randperm(len(labels), generator=generator(seed))
+    mixed = mix_targets(soft[None], Mixture(weight, partner))[0]
+    known = (index >= 0).float()
+    expected = weight * known + (1 - weight) * known[partner]
+    torch.testing.assert_close(mixed.sum(1), expected)
+    assert (mixed >= 0).all()
+
+
+@QUICK
+@given(st.integers(2, 9), st.floats(0.05, 4.0), st.integers(0, 999))
+def test_a_mixture_is_a_permutation_and_a_weight_between_zero_and_one(size, alpha, seed):
+    mixture = draw_mixture(size, alpha, 1.0, generator(seed))
+    assert 0.0 <= mixture.weight <= 1.0
+    assert sorted(mixture.partner.tolist()) == list(range(size))
+    again = draw_mixture(size, alpha, 1.0, generator(seed))
+    assert again.weight == mixture.weight
+    assert torch.equal(again.partner, mixture.partner)
+
+
+def test_when_there_is_nothing_to_mix():
+    assert draw_mixture(8, 0.0, 1.0, generator()) is None
+    assert draw_mixture(1, 0.5, 1.0, generator()) is None
+    assert draw_mixture(8, 0.5, 0.0, generator()) is None
+
+
+def test_weights_follow_the_beta_distribution():
+    draws = [draw_mixture(2, 0.5, 1.0, generator(seed)).weight for seed in range(2000)]
+    assert np.mean(draws) == pytest.approx(0.5, abs=0.03)
+    assert np.var(draws) == pytest.approx(1 / 8, abs=0.01)  # 1 / (4 (2 alpha + 1))
+    hits = sum(draw_mixture(2, 0.5, 0.3, generator(seed)) is not None for seed in range(1000))
+    assert hits / 1000 == pytest.approx(0.3, abs=0.05)
+
+
+# -- padding and masks, whatever the lengths ------------------------------------------------------
+
+
+@QUICK
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 70), st.integers(1, 6), st.integers(0, 5)), min_size=1, max_size=5
+    )
+)
+def test_collating_keeps_every_clip_and_marks_the_rest(shapes):
+    samples = [sample(*shape, seed=seed) for seed, shape in enumerate(shapes)]
+    batch = collate(samples).inputs
+    assert batch.speech.shape[2] % 32 == 0
+    assert batch.speech.shape[2] - max(shape[0] for shape in shapes) < 32
+    for row, clip in enumerate(samples):
+        frames, faces, words = shapes[row]
+        np.testing.assert_array_equal(batch.speech[row, :, :frames], clip.speech)
+        assert not batch.speech[row, :, frames:].any()
+        np.testing.assert_array_equal(batch.face[row, :faces], clip.face)
+        assert batch.face_mask[row].sum() == faces
+        np.testing.assert_array_equal(batch.text[row, :words], clip.text)
+        assert batch.text_mask[row].sum() == words
+        assert not batch.text[row, words:].any()
+
+
+@QUICK
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 99), st.floats(0, 1))
+def test_mixing_unequal_lengths_masks_exactly_the_longer_of_both(words, seed, weight):
+    batch = batch_of(*[(32, 1, count) for count in words])
+    partner = torch.randperm(len(words), generator=generator(seed))
+    mixed = mix_batch(batch, Mixture(weight, partner))
+    longest = [max(count, words[other]) for count, other in zip(words, partner, strict=True)]
+    assert mixed.text_mask.sum(1).tolist() == longest
+    assert not mixed.text[~mixed.text_mask].any()
+
+
+# -- SpecAugment ----------------------------------------------------------------------------------
+
+
+@QUICK
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=4), st.integers(0, 9999))
+def test_masks_hide_a_fifth_of_the_clips_own_time_at_most_and_hold_its_mean(frames, seed):
+    speech, lengths = spectrograms(frames, seed=seed)
+    batch = Batch(speech=speech, speech_frames=lengths)
+    changed = spec_augment(batch, generator(seed), warp=False).speech
+    hidden = changed != speech
+    for row, count in enumerate(frames):
+        clip, mine = speech[row, :, :count], hidden[row, :, :count]
+        assert not hidden[row, :, count:].any()
+        columns, bands = mine.all(0), mine.all(1)
+        assert columns.sum() <= 0.2 * count
+        assert bands.sum() <= FREQUENCY_MASKS * FREQUENCY_WIDTH
+        assert torch.equal(mine, columns[None] | bands[:, None])
+        if mine.any():
+            torch.testing.assert_close(
+                changed[row, :, :count][mine], clip.mean().expand(int(mine.sum()))
+            )
+
+
+def test_masks_differ_between_clips_and_are_often_there():
+    speech, lengths = spectrograms([200] * 32)
+    changed = spec_augment(Batch(speech=speech, speech_frames=lengths), generator()).speech
+    touched = (changed != speech).flatten(1).any(1)
+    assert touched.float().mean() > 0.8
+    still = spec_augment(
+        Batch(speech=speech, speech_frames=lengths), generator(), warp=False
+    ).speech
+    hidden = still != speech
+    assert len({tuple(row.flatten().tolist()) for row in hidden[:, 0::8, 0::8]}) > 16
+
+
+@pytest.mark.parametrize("warp", [True, False])
+def test_augmentation_is_a_function_of_the_generator(warp):
+    speech, lengths = spectrograms([100, 64, 33])
+    batch = Batch(speech=speech, speech_frames=lengths)
+    first, again, other = (spec_augment(batch, generator(s), warp).speech for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def ramp_batch(frames, length):
+    """Spectrograms whose value is the frame they stand at."""
+    return torch.arange(length).float().expand(len(frames), 128, length), torch.tensor(frames)
+
+
+@QUICK
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=4), st.integers(0, 9999))
+def test_a_warped_ramp_is_monotone_with_its_ends_in_place(frames, seed):
+    speech, lengths = ramp_batch(frames, -(-max(frames) // 32) * 32)
+    warped = time_warp(speech, lengths, generator(seed))
+    assert torch.equal(warped[:, 0], warped[:, 100])  # all bands alike
+    for row, count in enumerate(frames):
+        moved = warped[row, 0, :count]
+        assert (moved.diff() >= -1e-3).all()
+        assert moved[0] == pytest.approx(0, abs=1e-3)
+        assert moved[-1] == pytest.approx(count - 1, abs=1e-2)
+        assert (moved - speech[row, 0, :count]).abs().max() <= min(80, count / 4) + 1e-2
+        assert torch.equal(warped[row, :, count:], speech[row, :, count:])
+
+
+def test_warping_moves_something_but_not_a_constant():
+    speech, lengths = ramp_batch([200] * 8, 224)
+    assert ((time_warp(speech, lengths, generator()) - speech).abs().amax((1, 2)) > 2).sum() >= 6
+    flat = torch.full((2, 128, 64), 0.25)
+    assert torch.equal(time_warp(flat, torch.tensor([64, 50]), generator()), flat)
+
+
+def test_warping_stays_within_the_values_around_it():
+    speech, lengths = spectrograms([100], length=128)
+    warped = time_warp(speech, lengths, generator(3))[..., :100]
+    assert warped.min() >= speech[..., :100].min()
+    assert warped.max() <= speech[..., :100].max()
