@@ -62,7 +62,7 @@ clean-demo:  ## forget the demo
 
 # -- tests ----------------------------------------------------------------------------------------
 test: lint  ## lint, then all tests with coverage
-	$(PY) -m pytest --cov --cov-report=term
+	$(PY) -m pytest -n auto --dist loadfile --cov --cov-report=term
 
 lint: $(INSTALLED)  ## ruff
 	$(PY) -m ruff check .

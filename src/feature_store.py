@@ -2,7 +2,7 @@
 
 =============================================  ====================================================
 ``<split>/speech/<stem>.npy``                  float16 (128, T) log-mel in [0, 1], 16 ms a frame
-``<split>/video/<stem>.npz``                   face crops: ``preprocessing.faces.FaceTrack``
+``<split>/video/<stem>.npz``                   face crops: ``src.face_track.FaceTrack``
 ``<split>/video_embedding/<stem>.npy``         float16 (F, 512)
 ``<split>/text/<FileID>.npz``                  ``word_embed`` float32 (W, D)
 ``<split>/manifest.csv``, ``failures.csv``     a row a clip; what is wrong now
@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from src.errors import UserError, first_line
-from src.preprocessing.faces import FaceTrack
+from src.face_track import FaceTrack
 
 FORMAT = 1
 AGAIN = "remove it and run preprocess.py again"
@@ -57,7 +57,7 @@ class Record(NamedTuple):
     speech_state: str  # ok, absent (no stream), silent, failed
     video_state: str  # ok, absent (no stream), no_face, failed
     embedding_state: str  # ok, absent (no face), skipped (no weights), failed
-    text_state: str  # ok, absent, failed
+    text_state: str  # ok, absent (no file), empty (no words in it), failed
 
     def state(self, modality: str) -> str:
         """State of ``speech``, ``video``, ``embedding`` or ``text``."""

@@ -13,7 +13,7 @@ import numpy as np
 from src.emotions import EMOTIONS
 from src.feature_store import FeatureStore, Record
 from src.preprocessing.audio import FRAME_SECONDS
-from src.preprocessing.faces import FaceTrack
+from src.face_track import FaceTrack
 
 STRIDE_SECONDS = 8 * FRAME_SECONDS
 START = 0.32  # seconds of silence before the trimmed speech

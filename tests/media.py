@@ -61,7 +61,7 @@ def face_box(left, top, height):
     """Where the face of a pasted portrait is: float32 (left, top, right, bottom)."""
     width = portrait(height).shape[1]
     shares = np.array(PORTRAIT_FACE) * [width, height, width, height]
-    return (shares + [left, top, left, top]).astype(np.float32)
+    return (shares + np.array([left, top, left, top])).astype(np.float32)
 
 
 def face_frame(left=20, top=0, height=180, width=240):

@@ -24,27 +24,14 @@ from tests.media import plain, portrait
 
 
 @pytest.fixture(scope="module")
-def network():
-    """The network with drawn weights and a head, as the published file has one.
-
-    Its batch norms have seen a few pictures, so that its answers depend on its input.
-    """
-    torch.manual_seed(0)
-    network = InceptionResnetV1(classify=True, num_classes=10)
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.momentum = None
-    with torch.no_grad():
-        network.train()((torch.tensor(crops()).permute(0, 3, 1, 2) - 127.5) / 128)
-    return network.eval()
-
-
-@pytest.fixture(scope="module")
-def weights(network, tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "vggface2.pt"
-    assert any(key.startswith("logits.") for key in network.state_dict())
-    torch.save(network.state_dict(), path)
-    return path
+def network(vggface_weights):
+    """The library's own network with the same weights, head and all."""
+    state = torch.load(vggface_weights, weights_only=True)
+    assert any(key.startswith("logits.") for key in state)
+    network = InceptionResnetV1(classify=True, num_classes=10).eval()
+    network.load_state_dict(state)
+    network.classify = False
+    return network
 
 
 @pytest.fixture
@@ -82,30 +69,29 @@ def test_pixels_are_normalised_to_plus_and_minus_one_channels_first():
     assert tensor[0, 2, 0, 0] == -127.5 / 128
 
 
-def test_embeddings_are_the_networks_own_on_normalised_rgb(network, weights):
-    embeddings = FaceEmbedder(weights).embed(crops())
+def test_embeddings_are_the_networks_own_on_normalised_rgb(network, vggface_weights):
+    embeddings = FaceEmbedder(vggface_weights).embed(crops())
     assert embeddings.shape == (3, 512)
     assert embeddings.dtype == np.float16
     with torch.no_grad():
         pixels = torch.tensor(crops().astype(np.float32)).permute(0, 3, 1, 2)
-        network.classify = False
         expected = network((pixels - 127.5) / 128).numpy()
     np.testing.assert_allclose(embeddings, expected, atol=1e-3)
     assert np.abs(expected[0] - expected[2]).max() > 1e-2
     np.testing.assert_allclose(np.linalg.norm(embeddings.astype(np.float32), axis=1), 1, atol=2e-3)
 
 
-def test_rows_without_a_face_repeat_the_embedding_of_their_crop(weights):
+def test_rows_without_a_face_repeat_the_embedding_of_their_crop(vggface_weights):
     class FirstAndLast:
         def detect(self, frame, previous=None):
             box = np.array([0, 0, 140, 140], np.float32)
             return Detection(box, 0.99) if frame.max() > 50 else None
 
-    first, second, third = crops()
+    first, _, third = crops()
     frames = [first, plain(0, 160, 160), plain(0, 160, 160), third]
     faces = track_faces(np.arange(4.0), frames, FirstAndLast(), 95, detect_every=1)
     assert faces.found.tolist() == [True, False, False, True]
-    embeddings = embed_faces(faces, FaceEmbedder(weights))
+    embeddings = embed_faces(faces, FaceEmbedder(vggface_weights))
     assert embeddings.shape == (4, 512)
     np.testing.assert_array_equal(embeddings[0], embeddings[1])
     np.testing.assert_array_equal(embeddings[2], embeddings[3])
@@ -147,8 +133,8 @@ def test_a_checkpoint_with_code_in_it_runs_nothing(tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-def test_a_given_file_is_taken_and_a_missing_one_refused(weights, no_network):
-    assert find_weights(str(weights)) == weights
+def test_a_given_file_is_taken_and_a_missing_one_refused(vggface_weights, no_network):
+    assert find_weights(str(vggface_weights)) == vggface_weights
     with pytest.raises(UserError, match=r"nowhere\.pt: no such file.*auto or none"):
         find_weights("nowhere.pt")
     assert no_network == []
@@ -171,9 +157,7 @@ def test_auto_without_a_network_gives_none_and_one_line(no_network, capsys):
 
 
 @pytest.mark.parametrize("error", [TimeoutError("timed out"), IncompleteRead(b"")])
-def test_auto_with_a_broken_network_gives_none_and_one_line(
-    no_network, monkeypatch, capsys, error
-):
+def test_auto_with_a_broken_network_gives_none_and_one_line(no_network, monkeypatch, capsys, error):
     def fail(*args, **kwargs):
         raise error
 
@@ -183,10 +167,10 @@ def test_auto_with_a_broken_network_gives_none_and_one_line(
 
 
 def test_auto_downloads_once_and_then_uses_the_cached_file(
-    tmp_path, weights, no_network, monkeypatch
+    tmp_path, vggface_weights, no_network, monkeypatch
 ):
     def deliver(url, target, **kwargs):
-        Path(target).write_bytes(weights.read_bytes())
+        Path(target).write_bytes(vggface_weights.read_bytes())
 
     with monkeypatch.context() as online:
         online.setattr(torch.hub, "download_url_to_file", deliver)

@@ -20,9 +20,9 @@ from src.data.transforms import (
     rows_within,
     spread_rows,
 )
+from src.face_track import EMBEDDING_SIZE
 from src.feature_store import FeatureStore, Record
 from src.preprocessing.audio import FRAME_SECONDS, N_MELS
-from src.preprocessing.face_embedding import EMBEDDING_SIZE
 
 MAX_WORDS = 200
 MAX_EMBEDDINGS = 256  # face frames of one clip: 33 s; a longer one is read at evenly spread times

@@ -17,7 +17,6 @@ URL = (
     "https://github.com/timesler/facenet-pytorch/releases/download/"
     "v2.2.9/20180402-114759-vggface2.pt"
 )
-EMBEDDING_SIZE = 512
 BATCH_SIZE = 32
 CONNECT_SECONDS = 10.0
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from facenet_pytorch import MTCNN
 
-CROP_SIZE = 160  # pixels: what the VGG-Face network takes
+from src.face_track import CROP_SIZE, FaceTrack, encode_jpeg
+
 MARGIN = 1.25  # side of the crop over the longer side of the face box
 DETECTION_HEIGHT = 360  # pixels of the shorter side at most, when looking for faces
 MIN_FACE = 40  # pixels at that size
@@ -25,27 +26,6 @@ class Detection(NamedTuple):
 
     box: np.ndarray  # float32 (4,): left, top, right, bottom in pixels of the frame
     probability: float
-
-
-class FaceTrack(NamedTuple):
-    """The face of a clip; F sampled times, K stored crops.
-
-    Where no face was found, ``crop`` names the nearest found one; in a clip without any face K is 0
-    and ``crop`` is -1.
-    """
-
-    jpeg: list[bytes]  # K coded crops, 160 x 160 RGB
-    crop: np.ndarray  # int32 (F,), row -> index in jpeg
-    time: np.ndarray  # float32 (F,) seconds
-    box: np.ndarray  # float32 (F, 4) pixels, NaN where not found
-    probability: np.ndarray  # float32 (F,), 0 where not found
-    found: np.ndarray  # bool (F,)
-
-    def decode(self, rows: np.ndarray | None = None, size: int = CROP_SIZE) -> np.ndarray:
-        """Crops of the given rows (default: all) as uint8 (rows, size, size, 3) RGB."""
-        wanted = self.crop if rows is None else self.crop[rows]
-        pictures = {index: _decode_jpeg(self.jpeg[index], size) for index in set(wanted.tolist())}
-        return np.stack([pictures[index] for index in wanted.tolist()])
 
 
 class FaceDetector:
@@ -148,19 +128,6 @@ def crop_face(frame: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> np.n
         inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REPLICATE)
     shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return cv2.resize(inside, (size, size), interpolation=shrink)
-
-
-def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
-    """JPEG of an RGB picture (H, W, 3)."""
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-
-
-def _decode_jpeg(coded: bytes, size: int) -> np.ndarray:
-    bgr = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
-    if size != bgr.shape[0]:
-        bgr = cv2.resize(bgr, (size, size), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def _locate(

@@ -31,11 +31,12 @@ def find_jobs(
         outcome = known.get((clip.split, clip.stem))
         if outcome is None or not _is_done(clip, outcome.record, listing):
             jobs.append(Job(clip, None))
-        elif outcome.record.embedding_state == "skipped" and settings.vggface:
-            jobs.append(Job(clip, outcome.record))
-        else:  # labels may have been corrected since
-            record = outcome.record._replace(**_label_columns(clip, corpus))
-            known[clip.split, clip.stem] = outcome._replace(record=record)
+            continue
+        # Labels may have been corrected since.
+        record = outcome.record._replace(**_label_columns(clip, corpus))
+        known[clip.split, clip.stem] = outcome._replace(record=record)
+        if record.embedding_state == "skipped" and settings.vggface:
+            jobs.append(Job(clip, record))
     return jobs
 
 
@@ -75,7 +76,7 @@ def _is_done(clip: Clip, record: Record, listing: dict[tuple[str, str], set[str]
         has_file = state == "ok" or (modality == "video" and state == "no_face")
         if state == "failed" or (has_file and name not in listing[clip.split, modality]):
             return False
-    return not (clip.text and record.text_state == "absent" and record.words == 0)
+    return not (clip.text and record.text_state == "absent")  # words may be put there later
 
 
 def _store(store: FeatureStore, clip: Clip, features: ClipFeatures) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from src.corpora.clip import Clip
+from src.face_track import FaceTrack
 from src.preprocessing.audio import (
     FRAME_SECONDS,
     HOP_LENGTH,
@@ -17,7 +18,7 @@ from src.preprocessing.audio import (
     extract_speech,
 )
 from src.preprocessing.face_embedding import FaceEmbedder
-from src.preprocessing.faces import FaceDetector, FaceTrack, track_faces
+from src.preprocessing.faces import FaceDetector, track_faces
 from src.preprocessing.text import TextError, read_word_embeddings
 from src.preprocessing.video import MediaError, MediaInfo, probe, read_frames, read_waveform
 
@@ -116,7 +117,8 @@ def _attempt(features: ClipFeatures, stage: str, work: Callable[[], T]) -> T | N
 
 def _extract_text(features: ClipFeatures, path: Path | None) -> None:
     features.text = read_word_embeddings(path) if path else None
-    features.states["text"] = "absent" if features.text is None else "ok"
+    missing = "empty" if path else "absent"
+    features.states["text"] = missing if features.text is None else "ok"
 
 
 def _extract_speech(

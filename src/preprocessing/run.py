@@ -11,7 +11,7 @@ from src.corpora import CORPORA, Corpus, load_corpus
 from src.errors import UserError
 from src.feature_store import MODALITY_FOLDERS, FeatureStore, remove_partial_files
 from src.paths import HOME
-from src.preprocessing.face_embedding import find_weights, fingerprint
+from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
 from src.preprocessing.jobs import find_jobs
 from src.preprocessing.journal import Journal, Outcome
 from src.preprocessing.pipeline import FeatureSettings
@@ -47,6 +47,8 @@ def preprocess(options: PreprocessOptions) -> int:
     """
     corpus = load_corpus(options.corpus, Path(options.data_dir or HOME / options.corpus))
     weights = find_weights(options.vggface_weights)
+    if weights:
+        FaceEmbedder(weights)  # a file that is none fails here, before features.json names it
     settings = FeatureSettings(
         options.denoise,
         options.face_stride,

@@ -1,0 +1,508 @@
+"""The whole of preprocess.py on tiny real clips: what it writes, says, refuses and does again."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+
+from src.emotions import EMOTIONS
+from src.errors import UserError
+from src.feature_store import FeatureStore
+from src.paths import HOME
+from src.preprocessing.audio import FRAME_SECONDS
+from src.preprocessing.faces import overlap
+from src.preprocessing.run import PreprocessOptions, preprocess
+from tests.media import face_box, face_frame, plain, silence, tone, write_clip
+
+FACE = (20, 0, 180)  # place of the portrait in every frame with a face
+LATE = 0.4  # seconds of silence before the tone
+VOICE = np.concatenate([silence(LATE), tone(0.5), silence(0.3)])
+NORMAL, NO_FACE, SILENT, NO_SOUND, NO_PICTURE, BROKEN, BAD_TEXT, NO_TEXT, NO_WORDS = (
+    "001-hap-ang-sad",
+    "002-ang-ang-ang",
+    "003-dis-dis-dis",
+    "004-fea-fea-fea",
+    "005-sad-sad-sad",
+    "006-neu-neu-neu",
+    "007-sur-sur-sur",
+    "008-hap-hap-hap",
+    "009-hap-hap-hap",
+)
+
+
+def faces(seconds=1.2, fps=10):
+    return [face_frame(*FACE[:2], FACE[2])] * round(seconds * fps)
+
+
+def nothing(seconds=1.2, fps=10):
+    return [plain(90, 240, 180)] * round(seconds * fps)
+
+
+def words(folder, identifier, count=4):
+    content = np.full((count, 6), int(identifier), np.float64)
+    np.savez(folder / f"{identifier}.npz", word_embed=content)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Every kind of clip that there is; nobody changes it."""
+    root = tmp_path_factory.mktemp("corpus")
+    train, val, test = (root / split for split in ("train", "val", "test"))
+    for folder in (train, val, test):
+        folder.mkdir()
+    write_clip(train / f"{NORMAL}.mp4", faces(), VOICE, fps=10)
+    write_clip(train / f"{NO_FACE}.mp4", nothing(), VOICE, fps=10)
+    write_clip(train / f"{SILENT}.mp4", faces(), silence(1.2), fps=10)
+    write_clip(train / f"{NO_SOUND}.mp4", faces(), fps=10)
+    write_clip(train / f"{NO_PICTURE}.m4a", sound=VOICE)
+    (train / f"{BROKEN}.mp4").write_bytes(b"no film at all" * 20)
+    for stem in (BAD_TEXT, NO_TEXT, NO_WORDS):
+        shutil.copy(train / f"{NORMAL}.mp4", train / f"{stem}.mp4")
+    for stem in (NORMAL, NO_FACE, SILENT, NO_SOUND, NO_PICTURE, BROKEN):
+        words(train, stem[:3])
+    (train / f"{BAD_TEXT[:3]}.npz").write_bytes(b"no archive")
+    words(train, NO_WORDS[:3], count=0)
+    shutil.copy(train / f"{NORMAL}.mp4", val / "101-take2.mp4")
+    (root / "val.csv").write_text("FileID,Emotion\n101,neu\n")
+    write_clip(test / "201.mp4", faces(), VOICE[: round(0.8 * 16_000)], fps=10, sound_start=0.2)
+    return root
+
+
+def options(data, features, **changes):
+    given = {
+        "data_dir": str(data),
+        "features_dir": str(features),
+        "vggface_weights": "none",
+        "num_workers": 0,
+        "max_failures": 20.0,
+    }
+    return PreprocessOptions(**given | changes)
+
+
+@pytest.fixture(scope="module")
+def done(corpus, tmp_path_factory):
+    """Features of the corpus, made once; nobody changes them."""
+    root = tmp_path_factory.mktemp("done") / "features"
+    assert preprocess(options(corpus, root)) == 0
+    return FeatureStore(root)
+
+
+@pytest.fixture
+def own(corpus, tmp_path, done):
+    """A copy of the corpus and of its features, to be changed: (corpus, store)."""
+    shutil.copytree(corpus, tmp_path / "corpus")
+    shutil.copytree(done.root, tmp_path / "features")
+    return tmp_path / "corpus", FeatureStore(tmp_path / "features")
+
+
+def records(store, split="train"):
+    return {record.stem: record for record in store.read_manifest(split)}
+
+
+def contents(root):
+    """A fingerprint of every file under a folder."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }
+
+
+def feature_times(root):
+    """When each feature file was written (the lists are written at the end of each run)."""
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*.np[yz]")}
+
+
+def summary(capsys):
+    (line,) = capsys.readouterr().out.splitlines()
+    return line
+
+
+# -- what is written -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stem", "speech", "video", "embedding", "text"),
+    [
+        (NORMAL, "ok", "ok", "skipped", "ok"),
+        (NO_FACE, "ok", "no_face", "absent", "ok"),
+        (SILENT, "silent", "ok", "skipped", "ok"),
+        (NO_SOUND, "absent", "ok", "skipped", "ok"),
+        (NO_PICTURE, "ok", "absent", "absent", "ok"),
+        (BROKEN, "failed", "failed", "failed", "ok"),
+        (BAD_TEXT, "ok", "ok", "skipped", "failed"),
+        (NO_TEXT, "ok", "ok", "skipped", "absent"),
+        (NO_WORDS, "ok", "ok", "skipped", "empty"),
+    ],
+)
+def test_a_clip_keeps_what_it_has_and_the_manifest_says_why_not_more(
+    done, stem, speech, video, embedding, text
+):
+    record = records(done)[stem]
+    modalities = ("speech", "video", "embedding", "text")
+    assert [record.state(m) for m in modalities] == [speech, video, embedding, text]
+    for modality in modalities:
+        name = record.id if modality == "text" else stem
+        exists = done.path("train", modality, name).is_file()
+        assert exists == (record.state(modality) in ("ok", "no_face"))
+
+
+def test_the_manifest_holds_labels_and_ids_in_the_order_of_the_corpus(done):
+    rows = done.read_manifest("train")
+    assert [row.stem for row in rows] == sorted(row.stem for row in rows)
+    assert len(rows) == 9
+    row = rows[0]
+    assert (row.id, row.speaker) == ("001", "")
+    assert (row.integrated, row.face, row.speech) == ("hap", "ang", "sad")
+    (row,) = done.read_manifest("val")
+    assert (row.id, row.stem) == ("101", "101-take2")
+    assert (row.integrated, row.face, row.speech) == ("neu", "", "")
+    (row,) = done.read_manifest("test")
+    assert (row.integrated, row.face, row.speech) == ("", "", "")
+    assert done.splits() == ["train", "val", "test"]
+
+
+def test_failures_are_listed_with_stage_and_reason(done):
+    failures = {f.stem: (f.stage, f.reason) for f in done.read_failures("train")}
+    assert set(failures) == {BROKEN, BAD_TEXT}
+    assert failures[BROKEN][0] == "open"
+    assert failures[BROKEN][1].startswith("not readable as media")
+    assert failures[BAD_TEXT][0] == "text"
+    assert failures[BAD_TEXT][1].startswith("not a readable npz")
+    assert done.read_failures("val") == []
+
+
+def test_speech_is_float16_from_zero_to_one_of_the_trimmed_interval(done):
+    record = records(done)[NORMAL]
+    log_mel = done.read_array("train", "speech", NORMAL)
+    assert log_mel.dtype == np.float16
+    assert log_mel.shape == (128, record.frames)
+    assert (log_mel.min(), log_mel.max()) == (0, 1)
+    assert record.start == pytest.approx(LATE, abs=0.085)
+    assert record.end == pytest.approx(LATE + 0.5, abs=0.085)
+    assert record.duration == pytest.approx(1.2, abs=0.06)
+    assert record.frames == 1 + int((record.end - record.start) * 16_000 + 0.5) // 256
+
+
+def test_speech_frames_and_faces_share_one_clock(done):
+    record, track = records(done)[NORMAL], done.read_faces("train", NORMAL)
+    assert track.time[0] == pytest.approx(record.start, abs=1e-4)
+    np.testing.assert_allclose(np.diff(track.time), 8 * FRAME_SECONDS, atol=1e-5)
+    assert len(track.time) == record.face_frames == -(-record.frames // 8)
+    assert record.end - 8 * FRAME_SECONDS <= track.time[-1] <= record.end
+
+
+def test_late_sound_moves_the_clock_of_the_faces_too(done):
+    record = records(done, "test")["201"]
+    assert record.start == pytest.approx(0.2 + LATE, abs=0.085)
+    assert done.read_faces("test", "201").time[0] == pytest.approx(record.start, abs=1e-4)
+
+
+@pytest.mark.parametrize("stem", [SILENT, NO_SOUND])
+def test_a_clip_without_a_voice_keeps_its_whole_length(done, stem):
+    record, track = records(done)[stem], done.read_faces("train", stem)
+    assert record.start == 0
+    assert record.end == record.duration == pytest.approx(1.2, abs=0.06)
+    assert track.time[0] == 0
+    assert len(track.time) == record.face_frames == -(-record.frames // 8)
+
+
+def test_face_crops_are_160_pixels_of_the_face(done):
+    record, track = records(done)[NORMAL], done.read_faces("train", NORMAL)
+    assert record.face_coverage == 1.0
+    assert track.found.all()
+    assert track.decode().shape == (record.face_frames, 160, 160, 3)
+    assert all(overlap(box, face_box(*FACE)) > 0.8 for box in track.box)
+    assert (track.probability >= 0.95).all()
+    dtypes = {name: getattr(track, name).dtype for name in ("time", "box", "probability", "found")}
+    assert dtypes == {"time": "f4", "box": "f4", "probability": "f4", "found": "?"}
+    assert done.path("train", "video", NORMAL).stat().st_size < 100_000
+
+
+def test_a_clip_without_a_face_has_times_and_no_crops(done):
+    record, track = records(done)[NO_FACE], done.read_faces("train", NO_FACE)
+    assert record.face_coverage == 0
+    assert record.face_frames == len(track.time) > 3
+    assert not track.found.any()
+    assert track.jpeg == []
+
+
+def test_words_are_float32_under_the_file_id(done):
+    embedding = done.read_text("train", "001")
+    assert embedding.dtype == np.float32
+    assert embedding.shape == (records(done)[NORMAL].words, 6) == (4, 6)
+    assert (embedding == 1).all()
+
+
+def test_the_description_names_corpus_classes_settings_and_versions(done):
+    description = json.loads((done.root / "features.json").read_text("utf-8"))
+    assert description["corpus"] == "qia2020"
+    assert description["class_names"] == list(EMOTIONS)
+    assert description["settings"] == {
+        "denoise": "none",
+        "face_stride": 8,
+        "jpeg_quality": 95,
+        "vggface": None,
+    }
+    assert description["versions"]["av"] == version("av")
+
+
+def test_only_what_the_design_names_lies_in_the_folder(done):
+    top = {path.relative_to(done.root).parts[0] for path in done.root.rglob("*")}
+    assert top == {"train", "val", "test", "features.json"}
+    inside = {path.name for path in (done.root / "train").iterdir()}
+    assert inside == {"speech", "video", "text", "manifest.csv", "failures.csv"}
+
+
+# -- what is said --------------------------------------------------------------------------------
+
+
+def test_one_line_sums_the_run_up_and_too_many_failures_are_exit_code_1(corpus, tmp_path, capsys):
+    features = tmp_path / "features"
+    assert preprocess(options(corpus, features, max_failures=18.0)) == 1  # 2 of 11: 18.2 %
+    captured = capsys.readouterr()
+    assert captured.out == (
+        f"qia2020: 11 clips, 11 extracted now, 2 failed (see {features}/*/failures.csv); "
+        f"with speech 8, video 8, embedding 0, text 6; features in {features}\n"
+    )
+    assert "error: more than 18 % of the clips failed\n" in captured.err
+
+
+# -- a second run --------------------------------------------------------------------------------
+
+
+def without_failures(corpus):
+    (corpus / "train" / f"{BROKEN}.mp4").unlink()
+    (corpus / "train" / f"{BAD_TEXT[:3]}.npz").unlink()
+
+
+def test_a_second_run_does_nothing(own, capsys):
+    corpus, store = own
+    without_failures(corpus)
+    preprocess(options(corpus, store.root))
+    before, times = contents(store.root), feature_times(store.root)
+    capsys.readouterr()
+    assert preprocess(options(corpus, store.root)) == 0
+    assert ": 10 clips, 0 extracted now, 0 failed; with" in summary(capsys)
+    assert contents(store.root) == before
+    assert feature_times(store.root) == times
+
+
+def test_failed_clips_are_tried_again_and_leave_the_list_when_mended(own, capsys):
+    corpus, store = own
+    shutil.copy(corpus / "train" / f"{NORMAL}.mp4", corpus / "train" / f"{BROKEN}.mp4")
+    assert preprocess(options(corpus, store.root)) == 0
+    assert ", 2 extracted now, 1 failed" in summary(capsys)
+    assert [f.stem for f in store.read_failures("train")] == [BAD_TEXT]
+    assert records(store)[BROKEN].speech_state == "ok"
+
+
+@pytest.mark.parametrize("modality", ["speech", "video", "text"])
+def test_a_deleted_file_is_made_again_and_no_other(own, capsys, modality):
+    corpus, store = own
+    without_failures(corpus)
+    preprocess(options(corpus, store.root))
+    before, times = contents(store.root), feature_times(store.root)
+    store.path("train", modality, "001" if modality == "text" else NORMAL).unlink()
+    capsys.readouterr()
+    assert preprocess(options(corpus, store.root)) == 0
+    assert ", 1 extracted now, 0 failed" in summary(capsys)
+    assert contents(store.root) == before
+    changed = {path for path, when in feature_times(store.root).items() if when != times[path]}
+    assert {path.stem for path in changed} == {NORMAL, "001"}
+
+
+def test_corrected_labels_are_picked_up_without_extraction(own, capsys):
+    corpus, store = own
+    times = feature_times(store.root / "val")
+    (corpus / "val.csv").write_text("FileID,Emotion\n101,sur\n")
+    (corpus / "val_face.csv").write_text("FileID,Emotion\n101,dis\n")
+    preprocess(options(corpus, store.root))
+    (record,) = store.read_manifest("val")
+    assert (record.integrated, record.face, record.speech) == ("sur", "dis", "")
+    assert feature_times(store.root / "val") == times
+
+
+def test_words_that_are_put_there_later_are_picked_up(own):
+    corpus, store = own
+    words(corpus / "train", NO_TEXT[:3], count=2)
+    preprocess(options(corpus, store.root))
+    assert (records(store)[NO_TEXT].text_state, records(store)[NO_TEXT].words) == ("ok", 2)
+
+
+def test_clips_that_are_gone_or_new_leave_and_join_the_manifest(own, capsys):
+    corpus, store = own
+    without_failures(corpus)
+    video = corpus / "train" / f"{NO_FACE}.mp4"
+    video.rename(video.with_name("010-hap-hap-hap.mp4"))
+    preprocess(options(corpus, store.root))
+    stems = list(records(store))
+    assert NO_FACE not in stems
+    assert stems[-1] == "010-hap-hap-hap"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"denoise": "wiener"}, "denoise none, now it is wiener"),
+        ({"face_stride": 4}, "face_stride 8, now it is 4"),
+        ({"jpeg_quality": 90}, "jpeg_quality 95, now it is 90"),
+    ],
+)
+def test_other_settings_are_refused_and_change_nothing(own, changes, reason):
+    corpus, store = own
+    before = contents(store.root)
+    with pytest.raises(UserError, match=rf"{reason}; give another --features_dir"):
+        preprocess(options(corpus, store.root, **changes))
+    assert contents(store.root) == before
+
+
+def test_another_corpus_is_refused(own, tmp_path):
+    _, store = own
+    write_clip(tmp_path / "03-01-05-01-01-01-07.wav", sound=VOICE)
+    with pytest.raises(UserError, match="corpus qia2020, now it is ravdess"):
+        preprocess(options(tmp_path, store.root, corpus="ravdess"))
+
+
+def test_ravdess_becomes_one_split_with_speakers(tmp_path):
+    write_clip(tmp_path / "data.wav", sound=VOICE)
+    data = tmp_path / "data" / "Actor_07"
+    data.mkdir(parents=True)
+    (tmp_path / "data.wav").rename(data / "03-01-05-01-01-01-07.wav")
+    features = tmp_path / "features"
+    assert preprocess(options(tmp_path / "data", features, corpus="ravdess")) == 0
+    store = FeatureStore(features)
+    assert store.splits() == ["all"]
+    (record,) = store.read_manifest("all")
+    assert (record.speaker, record.integrated, record.speech) == ("07", "angry", "angry")
+    assert record.video_state == "absent"
+
+
+# -- settings ------------------------------------------------------------------------------------
+
+
+def one_clip(tmp_path, corpus):
+    folder = tmp_path / "one" / "train"
+    folder.mkdir(parents=True)
+    shutil.copy(corpus / "train" / f"{NORMAL}.mp4", folder)
+    return folder.parent
+
+
+def test_stride_quality_and_denoising_do_what_they_say(corpus, done, tmp_path):
+    given = {"face_stride": 4, "jpeg_quality": 40, "denoise": "wiener"}
+    preprocess(options(one_clip(tmp_path, corpus), tmp_path / "features", **given))
+    store = FeatureStore(tmp_path / "features")
+    fine, coarse = (s.read_faces("train", NORMAL) for s in (store, done))
+    np.testing.assert_allclose(np.diff(fine.time), 4 * FRAME_SECONDS, atol=1e-5)
+    assert len(fine.jpeg[0]) < 0.6 * len(coarse.jpeg[0])
+    spectra = [s.read_array("train", "speech", NORMAL) for s in (store, done)]
+    assert spectra[0].shape == spectra[1].shape
+    assert (spectra[0] != spectra[1]).any()
+    settings = store.read_description()["settings"]
+    assert settings == {**given, "vggface": None}
+
+
+# -- embeddings ----------------------------------------------------------------------------------
+
+
+def test_embeddings_are_added_by_a_later_run_and_stay(own, vggface_weights, capsys):
+    corpus, store = own
+    without_failures(corpus)
+    preprocess(options(corpus, store.root))
+    times = feature_times(store.root)
+    (corpus / "val.csv").write_text("FileID,Emotion\n101,sur\n")  # a correction at the same time
+    capsys.readouterr()
+    preprocess(options(corpus, store.root, vggface_weights=str(vggface_weights)))
+    assert "embedding 8" in summary(capsys)
+    track = store.read_faces("train", NORMAL)
+    embedding = store.read_array("train", "embedding", NORMAL)
+    assert embedding.shape == (len(track.time), 512)
+    assert embedding.dtype == np.float16
+    norms = np.linalg.norm(embedding.astype(np.float32), axis=1)
+    np.testing.assert_allclose(norms, 1, atol=2e-3)
+    states = {stem: record.embedding_state for stem, record in records(store).items()}
+    assert states[NORMAL] == states[SILENT] == "ok"
+    assert states[NO_FACE] == states[NO_PICTURE] == "absent"
+    assert records(store, "val")["101-take2"].integrated == "sur"
+    assert {
+        path: when for path, when in feature_times(store.root).items() if path in times
+    } == times
+    with_embeddings = contents(store.root)
+    preprocess(options(corpus, store.root))  # without weights again
+    assert ", 0 extracted now" in summary(capsys)
+    assert contents(store.root) == with_embeddings
+
+
+def test_embeddings_of_the_first_run_equal_those_of_a_later_one(corpus, tmp_path, vggface_weights):
+    data = one_clip(tmp_path, corpus)
+    at_once, later = tmp_path / "a", tmp_path / "b"
+    preprocess(options(data, at_once, vggface_weights=str(vggface_weights)))
+    preprocess(options(data, later))
+    preprocess(options(data, later, vggface_weights=str(vggface_weights)))
+    assert contents(at_once) == contents(later)
+
+
+def test_weights_that_are_none_are_refused_before_anything_is_written(corpus, tmp_path):
+    (tmp_path / "weights.pt").write_bytes(b"<html>")
+    with pytest.raises(UserError, match=r"weights\.pt: not a VGG-Face checkpoint"):
+        preprocess(options(corpus, tmp_path / "f", vggface_weights=str(tmp_path / "weights.pt")))
+    assert not (tmp_path / "f").exists()
+
+
+# -- workers and kills ---------------------------------------------------------------------------
+
+
+def test_workers_write_the_same_bytes_as_none(corpus, done, tmp_path):
+    features = tmp_path / "features"
+    assert preprocess(options(corpus, features, num_workers=2)) == 0
+    assert contents(features) == contents(done.root)
+
+
+def test_a_killed_run_is_gone_on_with(corpus, done, tmp_path, capsys):
+    """The third clip is a pipe that nobody writes into: the run waits there to be killed."""
+    data, features = tmp_path / "corpus", tmp_path / "features"
+    shutil.copytree(corpus, data)
+    pipe = data / "train" / f"{SILENT}.mp4"
+    pipe.unlink()
+    os.mkfifo(pipe)
+    given = options(data, features)
+    flags = [word for name, value in vars(given).items() for word in (f"--{name}", str(value))]
+    process = subprocess.Popen(
+        [sys.executable, "preprocess.py", *flags], cwd=HOME, stderr=subprocess.DEVNULL
+    )
+    journal = features / ".journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_text().count("\n") == 2):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with journal.open("a") as file:
+        file.write('["train", ["003", "003-d')  # a line that a kill cuts short
+    (features / "train" / "speech" / ".x.npy.1.partial").touch()
+    times = feature_times(features)
+    assert len(times) == 6  # of two clips
+
+    pipe.unlink()
+    shutil.copy(corpus / "train" / f"{SILENT}.mp4", pipe)
+    assert preprocess(given) == 0
+    assert "11 clips, 9 extracted now" in summary(capsys)
+    assert {path: when for path, when in feature_times(features).items() if path in times} == times
+    assert contents(features) == contents(done.root)
+
+
+def test_the_lists_are_plain_csv(done):
+    with (done.root / "train" / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[0]["integrated"] == "hap"
+    assert float(rows[0]["face_coverage"]) == 1.0
