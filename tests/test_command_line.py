@@ -141,7 +141,7 @@ def test_a_wrong_choice_of_preprocess_too(capsys):
         ("--coeff four", "'four' is not a whole number"),
         ("--coeff 1.5", "'1.5' is not a whole number"),
         ("--learning_rate fast", "'fast' is not a number"),
-        ("--learning_rate nan", "nan is not a number"),
+        ("--learning_rate nan", "nan is not a number to work with"),
         ("--learning_rate -1", "-1 is not 0.0 or more"),
         ("--label_smoothing 1", "1 is not from 0.0 to 0.99"),
         ("--amp yes", "'yes' is neither True nor False"),
@@ -152,9 +152,7 @@ def test_a_wrong_choice_of_preprocess_too(capsys):
 )
 def test_a_wrong_value_gets_flag_and_reason(capsys, line, reason):
     name = line.split()[0]
-    assert mistake(capsys, f"--mode speech {line}") == f"error: argument {name}: {reason}\n" or (
-        reason.startswith("nan")
-    )
+    assert mistake(capsys, f"--mode speech {line}") == f"error: argument {name}: {reason}\n"
 
 
 def test_a_missing_mode_is_named(capsys):
@@ -179,7 +177,7 @@ def test_help_lists_every_flag_with_its_default_in_named_groups(capsys):
 def test_lists_and_percent_signs_in_help(capsys):
     @dataclass
     class Options:
-        rates: list = flag([1, 2], "in % of all", "some")
+        rates: list = flag([1, 2], "in % of all", "some")  # noqa: RUF009
 
     assert parse(Options, "", ["--rates", "3", "4", "5"]).rates == [3, 4, 5]
     assert parse(Options, "", []).rates == [1, 2]

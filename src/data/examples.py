@@ -173,6 +173,8 @@ def _read_folds(path: Path, n_folds: int) -> dict[str, int]:
     try:
         content: Any = json.loads(path.read_text("utf-8"))
         lists = content["folds"] if isinstance(content, dict) else content
+        if not all(isinstance(names, list) for names in lists):
+            raise TypeError("a fold is a list of speakers")
         pairs = [(str(name), k) for k, names in enumerate(lists, 1) for name in names]
     except (ValueError, KeyError, TypeError):
         raise UserError(

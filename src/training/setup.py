@@ -234,6 +234,9 @@ class Loaders:
             pin_memory=self.device.type == "cuda",
             persistent_workers=self.workers > 0,
             worker_init_fn=_start_worker,
+            # of its own: an iterator that starts draws a number, one that goes on does not, and
+            # dropout would depend on the number of workers and on being resumed
+            generator=torch.Generator(),
         )
 
 
