@@ -51,6 +51,8 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = 130
     except BrokenPipeError:
         code = 141
+    except OSError as error:  # disk full, no permission, a file where a folder should be
+        code = report(UserError(f"{error.filename or 'a file'}: {error.strerror or error}"))
     sys.exit(code)
 
 

@@ -1,5 +1,6 @@
 """One face a time: detection, tracking between detections, crops, JPEG."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -179,6 +180,8 @@ def test_colours_stay_rgb_through_jpeg():
     (crop,) = faces.decode()
     np.testing.assert_allclose(crop[:, :70].mean(axis=(0, 1)), (200, 120, 40), atol=3)
     np.testing.assert_allclose(crop[:, 90:].mean(axis=(0, 1)), (30, 60, 210), atol=3)
+    stored = cv2.imdecode(np.frombuffer(faces.jpeg[0], np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(stored, crop)  # other programs see the same colours
 
 
 class Everywhere:

@@ -73,7 +73,8 @@ def build_task(options: TrainOptions) -> Task:
     store = FeatureStore(Path(options.features_dir or HOME / "features"))
     description = store.read_description()
     if description is None or not store.splits():
-        raise UserError(f"{store.root}: holds no features; run preprocess.py first")
+        state = "holds no features" if store.root.is_dir() else "no such folder"
+        raise UserError(f"{store.root}: {state}; run preprocess.py first or give --features_dir")
     class_names = tuple(description["class_names"])
     face_model = _face_model(options, store)
     inputs = _inputs(options, face_model, _text_dim(options, store))
