@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from src.emotions import EMOTIONS
+from src.face_track import FaceTrack
 from src.feature_store import FeatureStore, Record
 from src.preprocessing.audio import FRAME_SECONDS
-from src.face_track import FaceTrack
 
 STRIDE_SECONDS = 8 * FRAME_SECONDS
 START = 0.32  # seconds of silence before the trimmed speech

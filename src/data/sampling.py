@@ -6,6 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 Key = tuple[int, int]
+POOL = 16  # batches that are sorted by length together
 
 
 class TrainBatches(Sampler[list[Key]]):
@@ -17,9 +18,16 @@ class TrainBatches(Sampler[list[Key]]):
     """
 
     def __init__(
-        self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        lengths: Sequence[int] | None = None,
     ) -> None:
         self.count = count
+        self.lengths = None if lengths is None else np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -30,13 +38,26 @@ class TrainBatches(Sampler[list[Key]]):
         return max(1, self.count // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(self.count)
         step = self.batch_size * self.world_size
         if self.count < step:
             order = np.resize(order, max(self.count, self.world_size))
-        for first in range(0, len(self) * step, step):
-            mine = np.array_split(order[first : first + step], self.world_size)[self.rank]
+        for batch in self._batches(order[: len(self) * step], step, generator):
+            mine = np.array_split(batch, self.world_size)[self.rank]
             yield [(self.epoch, int(index)) for index in mine]
+
+    def _batches(
+        self, order: np.ndarray, step: int, generator: np.random.Generator
+    ) -> list[np.ndarray]:
+        if self.lengths is None:
+            return np.split(order, range(step, len(order), step))
+        pools = np.split(order, range(POOL * step, len(order), POOL * step))
+        order = np.concatenate(
+            [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
+        )
+        batches = np.split(order, range(step, len(order), step))
+        return [batches[place] for place in generator.permutation(len(batches))]
 
 
 class EvalBatches(Sampler[list[Key]]):

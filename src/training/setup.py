@@ -196,14 +196,18 @@ class Loaders:
 
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
+        training = self.dataset(self.task.parts.train, training=True)
+        longest = self.options.speech_frames
         self.train_batches = TrainBatches(
-            len(self.task.parts.train),
+            len(training),
             self.options.batch_size,
             self.options.seed,
             distributed.rank(),
             distributed.world_size(),
+            [min(training.length(index), longest) for index in range(len(training))]
+            if self.task.inputs.speech
+            else None,
         )
-        training = self.dataset(self.task.parts.train, training=True)
         self.train = self._loader(training, self.train_batches)
         self.val = self.evaluation(self.task.parts.val)
 
