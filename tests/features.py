@@ -15,7 +15,6 @@ from src.face_track import FaceTrack
 from src.feature_store import FeatureStore, Record
 from src.preprocessing.audio import FRAME_SECONDS
 
-STRIDE_SECONDS = 8 * FRAME_SECONDS
 START = 0.32  # seconds of silence before the trimmed speech
 EVERY = ("speech", "video", "embedding", "text")
 SETTINGS = {"denoise": "none", "face_stride": 8, "vggface": "0123abcd"}
