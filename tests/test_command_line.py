@@ -260,4 +260,4 @@ def test_preprocess_of_an_empty_split_is_one_line_and_code_2(tmp_path):
 
 def test_train_without_features_is_one_line_and_code_2(tmp_path):
     line = start(tmp_path, "train.py", "--mode", "speech", "--features_dir", "nowhere")
-    assert line.startswith("error: nowhere: holds no features; run preprocess.py first")
+    assert line.startswith("error: nowhere: no such folder; run preprocess.py first")
