@@ -390,7 +390,7 @@ def test_batches_of_like_length_cover_each_clip_once_and_differ_by_epoch():
     for epoch in (0, 1):
         batches.epoch = epoch
         passes.append([[index for _, index in batch] for batch in batches])
-        assert sorted(sum(passes[-1], [])) == list(range(100))
+        assert sorted(index for batch in passes[-1] for index in batch) == list(range(100))
     assert passes[0] != passes[1]
     spans = [len({lengths[index] for index in batch}) for batch in passes[0]]
     assert max(spans) <= 2  # 100 clips sorted by length: a batch of 10 meets two lengths at most
