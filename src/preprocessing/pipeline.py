@@ -42,11 +42,12 @@ class Tools:
 
     weights: Path | None = None
     device: str = "cpu"
+    faces: bool = True  # False where nobody reads them: the video is then left alone
 
     @cached_property
-    def detector(self) -> FaceDetector:
-        """MTCNN."""
-        return FaceDetector(self.device)
+    def detector(self) -> FaceDetector | None:
+        """MTCNN, where faces are wanted."""
+        return FaceDetector(self.device) if self.faces else None
 
     @cached_property
     def embedder(self) -> FaceEmbedder | None:
@@ -148,6 +149,9 @@ def _extract_faces(
 ) -> None:
     features.states["video"] = "absent"
     if not info.has_video:
+        return
+    if tools.detector is None:
+        features.states["video"] = "skipped"
         return
     times = sampled_times(features.interval, settings.face_stride)
     track = track_faces(times, read_frames(path, times), tools.detector, settings.jpeg_quality)
