@@ -1,0 +1,1 @@
+"""Trained models at work: answers, timelines, reports, calibration and export."""

@@ -1,0 +1,50 @@
+"""Answers to files: the CSV that is handed in."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from src.feature_store import write_atomic
+from src.prediction.predictor import Answer, present
+from src.prediction.reading import Reading
+
+
+def write_answers(
+    path: Path,
+    answers: Iterable[Answer],
+    class_names: Sequence[str],
+    readings: Sequence[Reading],
+    probabilities: bool,
+) -> None:
+    """``FileID,Emotion``, and where asked a column a class and ``modalities``.
+
+    A clip without an answer has its row, empty after the FileID.
+    """
+    header = ["FileID", "Emotion", *([*class_names, "modalities"] if probabilities else [])]
+    rows = []
+    for answer in answers:
+        emotion = class_names[answer.probabilities.argmax()] if answer.given else ""
+        row = [answer.item.clip.id, emotion]
+        if probabilities:
+            there = present(answer.record, readings) if answer.given else []
+            row += [*shown(answer.probabilities), " ".join(there)]
+        rows.append(row)
+    write_csv(path, header, rows)
+
+
+def shown(probabilities: np.ndarray) -> list[str]:
+    """Probabilities to eight digits; empty where there are none."""
+    return ["" if np.isnan(value) else f"{value:.8f}" for value in probabilities]
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file, whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_atomic(path, lambda file: file.write(text.getvalue().encode()))

@@ -1,0 +1,191 @@
+"""What is to be answered: files, folders and splits, as items in a fixed order."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from src.corpora import Clip, Labels, qia2020, ravdess
+from src.data.examples import Folds, load_parts
+from src.errors import UserError
+from src.feature_store import FeatureStore, Record
+from src.paths import HOME
+from src.prediction.members import Member
+
+MEDIA = (*qia2020.MEDIA, ".m4v", ".mpg", ".mpeg", ".3gp", ".mp3", ".ogg", ".opus", ".aac", ".wma")
+
+
+class Item(NamedTuple):
+    """One clip to answer: a media file, or with ``store`` and ``record`` a clip of features/."""
+
+    clip: Clip
+    store: FeatureStore | None = None
+    record: Record | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.clip.stem if self.store else str(self.clip.path)
+
+
+def find_items(
+    inputs: Sequence[str], split: str, features_dir: str, members: Sequence[Member]
+) -> list[Item]:
+    """Everything that ``--input`` and ``--split`` name, in that order, folders sorted by name.
+
+    Raises:
+        UserError: a path does not exist or holds no clips, or features were made otherwise.
+    """
+    if not inputs and not split:
+        raise UserError("nothing to answer: give --input PATH [PATH ...] or --split test")
+    items = [item for given in inputs for item in _items_of(Path(given), members)]
+    if split:
+        items += _stored(FeatureStore(Path(features_dir or HOME / "features")), split, members)
+    return _unique_ids(items)
+
+
+def read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int]:
+    """``FileID,Emotion`` rows as FileID -> class index.
+
+    Raises:
+        UserError: no such file, other columns, or a label that the models do not know.
+    """
+    if not path.is_file():
+        raise UserError(f"--labels {path}: no such file; give a CSV with FileID,Emotion")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+        return {row["FileID"].strip(): class_names.index(row["Emotion"].strip()) for row in rows}
+    except (KeyError, AttributeError):
+        raise UserError(f"--labels {path}: wants the columns FileID,Emotion") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise UserError(f"--labels {path}: is not UTF-8 text in CSV form") from None
+    except ValueError as error:
+        known = " ".join(class_names)
+        raise UserError(f"--labels {path}: {error}; the models know {known}") from None
+
+
+def with_labels(items: Sequence[Item], labels: dict[str, int]) -> list[Item]:
+    """The items with integrated labels from a file."""
+    return [
+        item._replace(clip=item.clip._replace(labels=Labels(labels.get(item.clip.id))))
+        for item in items
+    ]
+
+
+def _items_of(path: Path, members: Sequence[Member]) -> list[Item]:
+    if path.is_file():
+        return [Item(_media_clip(path, members[0]))]
+    if (path / "manifest.csv").is_file():
+        return _stored(FeatureStore(path.parent), path.name, members)
+    if not path.is_dir():
+        raise UserError(f"--input {path}: no such file or folder")
+    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA and p.is_file())
+    if not paths:
+        raise UserError(f"--input {path}: holds no video or audio files ({' '.join(MEDIA)})")
+    return [Item(_media_clip(p, members[0])) for p in paths]
+
+
+def _media_clip(path: Path, member: Member) -> Clip:
+    identifier, labels = _parse_name(path.stem, member.checkpoint.features.get("corpus", ""))
+    words = [path.with_name(f"{name}.npz") for name in (identifier, path.stem)]
+    text = next((words for words in words if words.is_file()), None)
+    return Clip(identifier, path.stem, path, "input", None, labels, text)
+
+
+def _parse_name(stem: str, corpus: str) -> tuple[str, Labels]:
+    """FileID and labels, where the name has the form of the corpus the model was trained on."""
+    if corpus == "qia2020":
+        try:
+            identifier, labels = qia2020.parse_name(stem)
+        except UserError:  # only looks like a label
+            return stem, Labels()
+        return identifier, labels or Labels()
+    match = ravdess.NAME.match(stem) if corpus == "ravdess" else None
+    if match is None or not 1 <= int(match["emotion"]) <= len(ravdess.CLASS_NAMES):
+        return stem, Labels()
+    emotion = int(match["emotion"]) - 1
+    return stem, Labels(emotion, emotion, emotion)
+
+
+def _stored(store: FeatureStore, split: str, members: Sequence[Member]) -> list[Item]:
+    description = store.read_description()
+    if description is None:
+        raise UserError(f"{store.root}: holds no features; run preprocess.py first")
+    for member in members:
+        _check_settings(store, description["settings"], member)
+    names = members[0].checkpoint.class_names
+    index = {name: number for number, name in enumerate(names)}
+
+    def item(part: str, record: Record) -> Item:
+        labels = Labels(*(index.get(getattr(record, kind)) for kind in Labels._fields))
+        path = store.root / part / record.stem
+        clip = Clip(record.id, record.stem, path, part, record.speaker, labels, None)
+        return Item(clip, store, record)
+
+    if split in store.splits():
+        return [item(split, record) for record in store.read_manifest(split)]
+    if "all" in store.splits() and split in ("train", "val", "test"):
+        folds = _folds_of_run(store, members[0])
+        parts = load_parts(store, names, lambda _: True, "", folds)
+        return [item(e.split, e.record) for e in getattr(parts, split)]
+    raise UserError(f"{store.root}: has no split {split}, only {' '.join(store.splits())}")
+
+
+def _folds_of_run(store: FeatureStore, member: Member) -> Folds:
+    """The folds that a run was trained with, from the config.json of its folder."""
+    path = member.checkpoint.path.parent / "config.json"
+    try:
+        options = json.loads(path.read_text("utf-8"))["options"]
+        folds = Folds(options["n_folds"], options["fold"], options["folds_file"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{store.root}: has no official splits, and {path} does not say which folds the model "
+            "was trained on; give --split all"
+        ) from None
+    if not folds.n_folds:
+        raise UserError(f"{store.root}: has no official splits; give --split all")
+    return folds
+
+
+def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
+    """Refuse features that were made otherwise than those the model was trained on."""
+    inputs = member.inputs
+    read = {
+        "denoise": inputs.speech,
+        "face_stride": bool(inputs.face),
+        "vggface": inputs.face == "embedding",
+    }
+    for name in (name for name, is_read in read.items() if is_read):
+        wanted = member.checkpoint.features.get(name)
+        if found.get(name) != wanted and wanted is not None:
+            raise UserError(
+                f"{store.root}: its features were made with {name} {found.get(name)}, "
+                f"{member.checkpoint.path} was trained on {wanted}; make them agree"
+            )
+
+
+def _unique_ids(items: Sequence[Item]) -> list[Item]:
+    """FileIDs that no two items share: the stem, then the path, where the corpus's form is not."""
+    for longer in _LONGER:
+        counts = Counter(item.clip.id for item in items)
+        items = [
+            item._replace(clip=item.clip._replace(id=longer(item)))
+            if counts[item.clip.id] > 1
+            else item
+            for item in items
+        ]
+    twice = [name for name, count in Counter(i.clip.id for i in items).items() if count > 1]
+    if twice:
+        print(f"warning: {twice[0]} is given more than once; so are its rows", file=sys.stderr)
+    return list(items)
+
+
+_LONGER: tuple[Callable[[Item], str], ...] = (
+    lambda item: item.clip.stem,
+    lambda item: item.clip.path.name,
+    lambda item: str(item.clip.path),
+)

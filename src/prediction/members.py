@@ -1,0 +1,177 @@
+"""The models that answer: checkpoints rebuilt, averaged, calibrated, and their answers joined."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from src.data.dataset import Inputs
+from src.errors import UserError, first_line
+from src.models import ModelOptions
+from src.paths import HOME
+from src.prediction.calibration import read_temperature
+from src.preprocessing.pipeline import FeatureSettings
+from src.training.checkpoint import BEST, Checkpoint, best_checkpoint, load_checkpoint
+from src.training.options import MODES
+from src.training.setup import place
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model that answers, and what it reads."""
+
+    name: str
+    checkpoint: Checkpoint
+    model: nn.Module
+    inputs: Inputs
+    settings: FeatureSettings
+    temperature: float
+
+    @property
+    def mode(self) -> str:
+        """speech, face, text or multimodal."""
+        return self.checkpoint.mode
+
+    @property
+    def head(self) -> str:
+        """The head whose answer counts."""
+        return "integrated" if self.mode == "multimodal" else self.mode
+
+
+def load_members(
+    weights: Sequence[str], average: bool, temperature: bool, logs: str, device: torch.device
+) -> list[Member]:
+    """The models of ``--weights``, on the device.
+
+    Raises:
+        UserError: a file is none of this program's, or the models know different classes.
+    """
+    folder = Path(logs or HOME / "logs")
+    if average:
+        return [_average([p for w in weights for p in _run_checkpoints(w, folder)], device)]
+    members = [
+        _member(load_checkpoint(find_weights(w, folder)), temperature, device) for w in weights
+    ]
+    first = members[0].checkpoint
+    for member in members[1:]:
+        if member.checkpoint.class_names != first.class_names:
+            raise UserError(
+                f"{member.checkpoint.path}: knows the classes "
+                f"{' '.join(member.checkpoint.class_names)}, {first.path} knows "
+                f"{' '.join(first.class_names)}; an ensemble wants one list"
+            )
+    return members
+
+
+def find_weights(given: str, logs: Path) -> Path:
+    """The file itself, or the best one of a run folder, of whatever mode.
+
+    Raises:
+        UserError: there is none; the line names the best checkpoints that do exist.
+    """
+    path = Path(given)
+    best = path if path.is_file() else best_checkpoint(path)
+    if best is not None:
+        return best
+    runs = [run for mode in MODES for run in sorted((logs / mode).glob("*"))]
+    known = [str(best) for run in runs if (best := best_checkpoint(run)) is not None]
+    mend = f"there are {', '.join(known)}" if known else "train one: train.py --mode ..."
+    raise UserError(f"--weights {given}: no such checkpoint or run folder; {mend}")
+
+
+def join(probabilities: np.ndarray, how: str) -> np.ndarray:
+    """Answers of an ensemble: (models, ..., classes) to (..., classes).
+
+    Args:
+        probabilities: NaN where a model has no answer; it is then left out.
+        how: ``mean``, or ``geometric`` (the normalised geometric mean).
+    """
+    answered = np.isfinite(probabilities)
+    count = np.maximum(answered.sum(axis=0), 1)
+    empty = ~answered.any(axis=0)
+    if how == "mean":
+        joined = np.where(answered, probabilities, 0.0).sum(axis=0) / count
+    else:
+        logs = np.log(np.maximum(np.where(answered, probabilities, 1.0), 1e-300))
+        joined = softmax(logs.sum(axis=0) / count, axis=-1)
+    return np.where(empty, np.nan, joined)
+
+
+def inputs_of(options: ModelOptions) -> Inputs:
+    """What the model of ``options`` reads."""
+    every = options.mode == "multimodal"
+    face = "video" if options.face_model == "resnet3d" else "embedding"
+    return Inputs(
+        speech=every or options.mode == "speech",
+        face=face if every or options.mode == "face" else "",
+        text=every or options.mode == "text",
+        speech_frames=options.speech_frames,
+        face_frames=options.face_frames,
+        face_size=options.face_size,
+        text_dim=options.text_dim,
+    )
+
+
+def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> Member:
+    path = checkpoint.path
+    try:
+        model = checkpoint.build()
+        names = {field.name for field in fields(FeatureSettings)}
+        settings = {k: v for k, v in checkpoint.features.items() if k in names}
+        if len(checkpoint.class_names) != checkpoint.options.n_classes:
+            raise ValueError("its class names do not fit its model")
+        return Member(
+            name=_name(path),
+            checkpoint=checkpoint,
+            model=place(model, device).eval(),
+            inputs=inputs_of(checkpoint.options),
+            settings=FeatureSettings(**settings),
+            temperature=read_temperature(path) if temperature else 1.0,
+        )
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path}: damaged ({first_line(error)[:120]}); give one that train.py made"
+        ) from error
+
+
+def _name(path: Path) -> str:
+    """``mode/run`` of a checkpoint in a run folder, else the file's name."""
+    path = path.resolve()
+    return "/".join(path.parts[-3:-1]) if BEST.match(path.name) else path.name
+
+
+def _run_checkpoints(given: str, logs: Path) -> list[Path]:
+    found = [p for p in sorted(Path(given).glob("*_best_*.pth")) if BEST.match(p.name)]
+    return found if found else [find_weights(given, logs)]
+
+
+def _average(paths: list[Path], device: torch.device) -> Member:
+    """One model whose weights, batch-norm statistics included, are the mean of the checkpoints'.
+
+    The checkpoints of one run lie near each other (Izmailov et al. 2018, arXiv 1803.05407), so the
+    mean of their statistics is close to the statistics of their mean.
+
+    Raises:
+        UserError: they are not of one model.
+    """
+    checkpoints = sorted((load_checkpoint(path) for path in paths), key=lambda c: c.epoch)
+    newest = checkpoints[-1]
+    for checkpoint in checkpoints:
+        if asdict(checkpoint.options) != asdict(newest.options):
+            raise UserError(
+                f"{checkpoint.path}: is another model than {newest.path}; --average_weights True "
+                "wants the checkpoints of one run"
+            )
+    states = [checkpoint.model for checkpoint in checkpoints]
+    averaged = {name: _mean([state[name] for state in states]) for name in newest.model}
+    return _member(replace(newest, model=averaged), False, device)
+
+
+def _mean(tensors: list[Tensor]) -> Tensor:
+    if not tensors[-1].is_floating_point():
+        return tensors[-1]  # a counter
+    return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(tensors[-1].dtype)

@@ -1,0 +1,195 @@
+"""Items to samples: the code of preprocess.py and train.py, with the features held in memory."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from src.corpora import Labels
+from src.data.dataset import FeatureDataset, Inputs, Sample
+from src.data.examples import Example
+from src.errors import UserError, first_line
+from src.face_track import FaceTrack
+from src.feature_store import Failure, FeatureStore, Record
+from src.prediction.inputs import Item
+from src.prediction.views import views_of
+from src.preprocessing.jobs import Job, process
+from src.preprocessing.pipeline import FeatureSettings, Tools
+
+
+class MemoryStore(FeatureStore):
+    """``features/`` of one clip, held in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("memory"))
+        self.kept: dict[str, Any] = {}
+
+    def write_array(self, split: str, modality: str, name: str, values: np.ndarray) -> None:
+        """Keep speech (128, T) or an embedding (F, 512)."""
+        self.kept[modality] = values
+
+    def read_array(self, split: str, modality: str, name: str) -> np.ndarray:
+        """What ``write_array`` was given."""
+        return self.kept[modality]
+
+    def write_faces(self, split: str, stem: str, track: FaceTrack) -> None:
+        """Keep the face crops."""
+        self.kept["video"] = track
+
+    def read_faces(self, split: str, stem: str) -> FaceTrack:
+        """What ``write_faces`` was given."""
+        return self.kept["video"]
+
+    def read_face_clock(self, split: str, stem: str) -> tuple[np.ndarray, np.ndarray]:
+        """``time`` (F,) in seconds and ``found`` (F,)."""
+        return self.kept["video"].time, self.kept["video"].found
+
+    def write_text(self, split: str, identifier: str, words: np.ndarray) -> None:
+        """Keep word embeddings (W, D)."""
+        self.kept["text"] = words
+
+    def read_text(self, split: str, identifier: str) -> np.ndarray:
+        """What ``write_text`` was given."""
+        return self.kept["text"]
+
+
+class Reading(NamedTuple):
+    """What a model reads of a clip; models that read alike share it."""
+
+    settings: FeatureSettings
+    inputs: Inputs
+
+
+class Features(NamedTuple):
+    """The features of one clip, wherever they lie."""
+
+    store: FeatureStore
+    split: str
+    record: Record
+    failures: list[Failure]
+
+    def sample(self, inputs: Inputs, name: str) -> Sample:
+        """The arrays that a model reads, under ``name``.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        example = Example(self.split, self.record, -1, -1, -1)
+        return FeatureDataset(self.store, [example], inputs)[0, 0]._replace(id=name)
+
+
+class Prepared(NamedTuple):
+    """One item, read."""
+
+    index: int
+    record: Record | None  # None where nothing could be read at all
+    samples: list[list[Sample]]  # a list of views a reading; empty where it has nothing to read
+    failures: list[str]  # one line each
+
+
+class ItemReader(Dataset):
+    """Items by number, read for every ``Reading``; a bad one is never an exception."""
+
+    def __init__(
+        self,
+        items: Sequence[Item],
+        readings: Sequence[Reading],
+        weights: Path | None = None,
+        n_views: int = 1,
+    ) -> None:
+        self.items = items
+        self.readings = readings
+        self.weights = weights
+        self.n_views = n_views
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Prepared:
+        """Read one item."""
+        try:
+            return self._prepare(index)
+        except UserError as error:
+            reason = str(error)
+        except Exception as error:  # whatever a file does to a decoder, the others get their answer
+            reason = f"{type(error).__name__}: {first_line(error)}"
+        return Prepared(index, None, [[] for _ in self.readings], [reason])
+
+    def features(self, index: int, settings: FeatureSettings) -> Features:
+        """The features of one item: those stored, or extracted now.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        item = self.items[index]
+        if item.store is not None:
+            return Features(item.store, item.clip.split, item.record, [])
+        store = MemoryStore()
+        job = Job(item.clip._replace(labels=Labels()), None)
+        outcome = process(job, store, (), settings, self._tools[settings])
+        return Features(store, item.clip.split, outcome.record, outcome.failures)
+
+    def _prepare(self, index: int) -> Prepared:
+        found = {
+            s: self.features(index, s) for s in dict.fromkeys(r.settings for r in self.readings)
+        }
+        failures = [f"{f.stage}: {f.reason}" for one in found.values() for f in one.failures]
+        samples = []
+        for reading in self.readings:
+            features = found[reading.settings]
+            misfit = _misfit(features, reading.inputs)
+            if misfit:
+                failures.append(misfit)
+                features = features._replace(record=features.record._replace(text_state="failed"))
+            samples.append(self._views(index, features, reading.inputs))
+        record = next(iter(found.values())).record
+        return Prepared(index, record, samples, list(dict.fromkeys(failures)))
+
+    def _views(self, index: int, features: Features, inputs: Inputs) -> list[Sample]:
+        if not inputs.usable(features.record):
+            return []
+        views = views_of(features.sample(inputs, ""), self.n_views)
+        return [view._replace(id=f"{index}.{number}") for number, view in enumerate(views)]
+
+    @cached_property
+    def _tools(self) -> dict[FeatureSettings, Tools]:
+        """By settings; made in the process that works with them."""
+        tools: dict[FeatureSettings, Tools] = {}
+        for settings, inputs in self.readings:
+            made = tools.setdefault(settings, Tools(None, faces=False))
+            made.faces |= bool(inputs.face)
+            if inputs.face == "embedding":
+                made.weights = self.weights
+        return tools
+
+
+def load(reader: ItemReader, batch_size: int, num_workers: int) -> DataLoader:
+    """Lists of ``Prepared``, in the order of the items."""
+    return DataLoader(
+        reader,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=list,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),
+    )
+
+
+def _misfit(features: Features, inputs: Inputs) -> str:
+    """Why the words of a clip are none for this model, or nothing."""
+    if not inputs.text or features.record.text_state != "ok":
+        return ""
+    width = features.store.read_text(features.split, features.record.id).shape[1]
+    if width == inputs.text_dim:
+        return ""
+    return f"text: its words have {width} numbers each, the model reads {inputs.text_dim}"
+
+
+def _start_worker(_: int) -> None:
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

@@ -1,0 +1,103 @@
+"""What predict.py does, from its flags."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from src.errors import UserError
+from src.prediction.answers import write_answers
+from src.prediction.inputs import Item, find_items, read_labels, with_labels
+from src.prediction.members import Member, load_members
+from src.prediction.options import PredictOptions
+from src.prediction.predictor import Answer, Predictor, explain, warn
+from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
+from src.training.setup import choose_device, loader_workers
+
+
+def predict(options: PredictOptions) -> int:
+    """Answer, score, calibrate or export, as the flags say; returns the exit code.
+
+    Raises:
+        UserError: flags, checkpoints or inputs that do not fit.
+    """
+    torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    members = load_members(
+        options.weights,
+        options.average_weights,
+        options.temperature and not options.calibrate,
+        options.logs_dir,
+        device,
+    )
+    return _answer(options, members, device)
+
+
+def _answer(options: PredictOptions, members: list[Member], device: torch.device) -> int:
+    items = _items(options, members)
+    predictor = _predictor(options, members, items, device)
+    answers = _collect(options, predictor, items)
+    names = members[0].checkpoint.class_names
+    write_answers(Path(options.output), answers, names, predictor.readings, options.probabilities)
+    given = sum(answer.given for answer in answers)
+    print(f"{options.output}: {given} of {len(answers)} clips answered")
+    return 0 if given else 1
+
+
+def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
+    items = find_items(options.input, options.split, options.features_dir, members)
+    if options.labels:
+        names = members[0].checkpoint.class_names
+        items = with_labels(items, read_labels(Path(options.labels), names))
+    return items
+
+
+def _predictor(
+    options: PredictOptions, members: list[Member], items: Sequence[Item], device: torch.device
+) -> Predictor:
+    weights = _vggface(options.vggface_weights, members, items)
+    return Predictor(members, device, options.ensemble, options.tta, bool(options.report), weights)
+
+
+def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -> list[Answer]:
+    """All answers; what was wrong with an item is a line on stderr as soon as it is known."""
+    answers = []
+    workers = loader_workers(options.num_workers)
+    for answer in predictor.answers(items, options.batch_size, workers):
+        line = explain(answer, predictor.readings)
+        if line:
+            warn(line)
+        answers.append(answer)
+    return answers
+
+
+def _vggface(choice: str, members: Sequence[Member], items: Sequence[Item]) -> Path | None:
+    """The VGG-Face weights that the models were trained on, where they are needed.
+
+    Raises:
+        UserError: the file is another one, or it cannot be had and a model reads nothing else.
+    """
+    wanted = {m.settings.vggface: m for m in members if m.inputs.face == "embedding"}
+    wanted.pop(None, None)
+    if not wanted or all(item.store is not None for item in items):
+        return None
+    weights = find_weights(choice)
+    if weights is None:
+        for member in wanted.values():
+            if member.mode == "face":
+                raise UserError(
+                    f"{member.checkpoint.path}: reads VGG-Face embeddings; give --vggface_weights "
+                    "FILE, or answer a split of features/"
+                )
+        print("note: without VGG-Face weights faces count as absent", file=sys.stderr)
+        return None
+    FaceEmbedder(weights)  # a file that is none fails here, and not in every clip
+    found = fingerprint(weights)
+    for mark, member in wanted.items():
+        if mark != found:
+            raise UserError(
+                f"--vggface_weights {weights}: is not the file that {member.checkpoint.path} was "
+                f"trained on (fingerprint {mark}, this one has {found})"
+            )
+    return weights

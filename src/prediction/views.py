@@ -1,0 +1,45 @@
+"""Views of one clip for test-time augmentation: faces mirrored, speech cropped in time."""
+
+import numpy as np
+
+from src.data.dataset import Sample
+from src.preprocessing.audio import FRAME_SECONDS
+
+CROP_SHARE = 0.8  # of a clip's frames
+SHORTEST_CROP = 64  # frames: about a second
+
+
+def views_of(sample: Sample, count: int) -> list[Sample]:
+    """``count`` views, the first the clip itself; fewer where it has no more that differ.
+
+    Every second view mirrors the face left to right (crops only: an embedding cannot be turned, and
+    a face upside down is none); all but the first crop the speech, at evenly spread starts.
+    """
+    crops = sample.face is not None and sample.face.dtype == np.uint8
+    if sample.speech is None:
+        count = min(count, 2 if crops else 1)
+    return [_view(sample, number, count, crops) for number in range(count)]
+
+
+def _view(sample: Sample, number: int, count: int, crops: bool) -> Sample:
+    if number == 0:
+        return sample
+    if crops and number % 2:
+        sample = sample._replace(face=np.ascontiguousarray(sample.face[..., ::-1]))
+    if sample.speech is None:
+        return sample
+    return _crop(sample, (number - 1) / max(count - 2, 1))
+
+
+def _crop(sample: Sample, place: float) -> Sample:
+    """Cut the speech at ``place`` from 0 (start) to 1 (end); the faces keep to its clock."""
+    frames = sample.speech.shape[1]
+    kept = min(frames, max(SHORTEST_CROP, round(CROP_SHARE * frames)))
+    first = round(place * (frames - kept))
+    sample = sample._replace(speech=sample.speech[:, first : first + kept])
+    if sample.face is None:
+        return sample
+    time = (sample.face_time - first * FRAME_SECONDS).astype(np.float32)
+    inside = sample.face_mask & (time >= 0) & (time < kept * FRAME_SECONDS)
+    mask = inside if inside.any() else sample.face_mask
+    return sample._replace(face_time=time, face_mask=mask)
