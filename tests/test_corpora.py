@@ -5,30 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.corpora import Labels, load_corpus
+from src.corpora import CORPORA, Labels, load_corpus
 from src.corpora.qia2020 import parse_name
-from src.corpora.ravdess import CLASS_NAMES
 from src.emotions import EMOTIONS, parse_emotion
 from src.errors import UserError
+from tests.trees import touch
 
 HAP, ANG, DIS, FEA, SAD, NEU, SUR = range(7)
-
-
-def touch(folder, *names):
-    for name in names:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    return folder
 
 
 def qia2020(folder):
     """Clips by stem; the loader reads names only, so empty files will do."""
     return {clip.stem: clip for clip in load_corpus("qia2020", folder).clips}
-
-
-def ravdess(folder):
-    return {clip.stem: clip for clip in load_corpus("ravdess", folder).clips}
 
 
 # -- emotions ------------------------------------------------------------------------------------
@@ -187,7 +175,7 @@ def test_a_folder_without_splits_is_refused(tmp_path):
         qia2020(tmp_path)
 
 
-@pytest.mark.parametrize("corpus", ["qia2020", "ravdess"])
+@pytest.mark.parametrize("corpus", CORPORA)
 def test_a_missing_folder_is_refused_with_its_name_and_the_flag(tmp_path, corpus):
     with pytest.raises(UserError, match=r"nowhere: no such folder.*--data_dir"):
         load_corpus(corpus, tmp_path / "nowhere")
@@ -197,48 +185,3 @@ def test_two_clips_that_would_share_their_features_are_refused(tmp_path):
     touch(tmp_path, "train/1-hap-hap-hap.mp4", "train/1-hap-hap-hap.mov")
     with pytest.raises(UserError, match=r"1-hap-hap-hap\.mp4.*same name.*1-hap-hap-hap\.mov"):
         qia2020(tmp_path)
-
-
-# -- ravdess -------------------------------------------------------------------------------------
-
-
-def test_ravdess_names_give_eight_classes_and_the_actor_as_speaker(tmp_path):
-    names = [f"03-01-0{emotion}-01-02-01-{emotion + 10}.wav" for emotion in range(1, 9)]
-    touch(tmp_path, *[f"Actor_x/{name}" for name in names])
-    clips = list(ravdess(tmp_path).values())
-    assert len(CLASS_NAMES) == 8
-    assert [clip.labels for clip in clips] == [Labels(i, i, i) for i in range(8)]
-    assert [clip.speaker for clip in clips] == [str(number) for number in range(11, 19)]
-    assert {clip.split for clip in clips} == {"all"}
-    assert CLASS_NAMES[clips[4].labels.integrated] == "angry"
-
-
-def test_a_take_that_is_there_with_and_without_picture_is_one_clip(tmp_path):
-    take = "01-05-01-01-01-07"
-    touch(tmp_path, f"audio/03-{take}.wav", f"film/01-{take}.mp4", f"film/02-{take}.mp4")
-    touch(tmp_path, "audio/03-01-05-01-01-02-07.wav")  # the second repetition: another take
-    assert set(ravdess(tmp_path)) == {f"01-{take}", "03-01-05-01-01-02-07"}
-
-
-def test_sound_alone_stands_before_picture_alone(tmp_path):
-    take = "01-05-01-01-01-07"
-    touch(tmp_path, f"02-{take}.mp4", f"03-{take}.wav")
-    assert set(ravdess(tmp_path)) == {f"03-{take}"}
-
-
-def test_songs_and_other_files_are_passed_over(tmp_path):
-    touch(tmp_path, "03-01-01-01-01-01-01.wav", "03-02-01-01-01-01-01.wav")
-    touch(tmp_path, "readme.txt", "03-01-01-01-01-01-02.txt", "03-01-01-01-01-01.wav")
-    assert set(ravdess(tmp_path)) == {"03-01-01-01-01-01-01"}
-
-
-def test_an_emotion_number_out_of_range_names_the_file(tmp_path):
-    touch(tmp_path, "Actor_01/03-01-09-01-01-01-01.wav")
-    with pytest.raises(UserError, match=r"03-01-09-01-01-01-01\.wav: emotion 09"):
-        ravdess(tmp_path)
-
-
-def test_a_folder_without_ravdess_files_is_refused(tmp_path):
-    touch(tmp_path, "03-02-01-01-01-01-01.wav")  # a song
-    with pytest.raises(UserError, match="MM-VV-EE-II-SS-RR-AA"):
-        ravdess(tmp_path)

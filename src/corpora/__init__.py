@@ -2,13 +2,21 @@
 
 from pathlib import Path
 
-from src.corpora import qia2020, ravdess
+from src.corpora import cremad, emodb, meld, qia2020, ravdess, table
 from src.corpora.clip import Clip, Corpus, Labels
 from src.errors import UserError
 
 __all__ = ["CORPORA", "Clip", "Corpus", "Labels", "load_corpus"]
 
-CORPORA = {"qia2020": qia2020.load, "ravdess": ravdess.load}
+CORPORA = {
+    "qia2020": qia2020.load,
+    "ravdess": ravdess.load,
+    "ravdess_song": ravdess.load_songs,
+    "cremad": cremad.load,
+    "meld": meld.load,
+    "emodb": emodb.load,
+    "table": table.load,
+}
 
 
 def load_corpus(name: str, folder: Path) -> Corpus:
@@ -18,12 +26,15 @@ def load_corpus(name: str, folder: Path) -> Corpus:
         UserError: the folder does not exist, holds no clips, two clips share a name, or a label is
             not one of the corpus.
     """
-    if not folder.is_dir():
+    if not folder.exists():
         raise UserError(f"{folder}: no such folder; put the {name} corpus there or give --data_dir")
     corpus = CORPORA[name](folder)
     seen: dict[tuple[str, str], Clip] = {}
     for clip in corpus.clips:
         other = seen.setdefault((clip.split, clip.stem), clip)
         if other is not clip:
-            raise UserError(f"{clip.path}: has the same name as {other.path}; rename one of them")
+            raise UserError(
+                f"{clip.path or clip.stem}: has the same name as {other.path or other.stem}; "
+                "rename one of them"
+            )
     return corpus

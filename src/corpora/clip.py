@@ -19,11 +19,12 @@ class Clip(NamedTuple):
 
     id: str  # FileID: what a prediction is handed in under
     stem: str  # name of its files under features/<split>/
-    path: Path  # video or audio file
+    path: Path | None  # video or audio file; None for a transcript alone
     split: str  # train, val, test, or all for a corpus without official splits
     speaker: str | None
     labels: Labels
     text: Path | None  # npz with `word_embed` (words, D), where there is one
+    transcript: str = ""  # the words spoken, for a text encoder; empty where there are none
 
 
 @dataclass(frozen=True)
