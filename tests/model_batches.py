@@ -69,9 +69,11 @@ def crop_batch(n_clips=4, frames=8, size=32, holes=()):
 
 
 def alone(batch, row):
-    """One clip of a batch, cut to its own length in every modality."""
+    """One clip of a batch, cut to its own length in every modality but crops, a fixed number."""
+    cuts = {}
     frames = int(batch.face_mask[row].nonzero().max()) + 1 if batch.face_mask[row].any() else 1
-    cuts = {"face": frames, "face_mask": frames, "face_time": frames}
+    if batch.face.dim() == 3:
+        cuts |= {"face": frames, "face_mask": frames, "face_time": frames}
     if batch.text is not None:
         words = max(int(batch.text_mask[row].sum()), 1)
         cuts |= {"text": words, "text_mask": words}

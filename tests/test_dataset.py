@@ -332,6 +332,9 @@ def test_evaluation_order_is_fixed_and_lengths_are_those_of_the_padded_clips(sto
     dataset = dataset_of(store, examples)
     lengths = [dataset.length(index) for index in range(8)]
     assert lengths == [-(-example.record.frames // 32) * 32 for example in examples]
+    assert len(set(lengths)) > 1
+    wide = dataset_of(store, examples, Inputs(speech=True, speech_frames=max(lengths)))
+    assert {wide.length(index) for index in range(8)} == {max(lengths)}
     batches = EvalBatches(lengths, 2)
     assert list(batches) == list(batches)
     for batch in batches:
@@ -381,23 +384,3 @@ def test_the_last_batch_is_kept_when_it_is_the_only_one():
 def test_fewer_clips_than_ranks_leave_no_rank_idle():
     ranks = [list(TrainBatches(2, 4, seed=0, rank=rank, world_size=3)) for rank in range(3)]
     assert all(len(batches) == 1 and len(batches[0]) == 1 for batches in ranks)
-
-
-def test_batches_of_like_length_cover_each_clip_once_and_differ_by_epoch():
-    lengths = [32 * (1 + index % 7) for index in range(100)]
-    batches = TrainBatches(100, 10, seed=3, lengths=lengths)
-    passes = []
-    for epoch in (0, 1):
-        batches.epoch = epoch
-        passes.append([[index for _, index in batch] for batch in batches])
-        assert sorted(index for batch in passes[-1] for index in batch) == list(range(100))
-    assert passes[0] != passes[1]
-    spans = [len({lengths[index] for index in batch}) for batch in passes[0]]
-    assert max(spans) <= 2  # 100 clips sorted by length: a batch of 10 meets two lengths at most
-
-
-def test_ranks_share_batches_of_like_length_without_overlap():
-    lengths = [32 * (1 + index % 3) for index in range(24)]
-    ranks = [list(TrainBatches(24, 4, 1, rank, 2, lengths)) for rank in (0, 1)]
-    seen = [index for rank in ranks for batch in rank for _, index in batch]
-    assert sorted(seen) == list(range(24))

@@ -27,9 +27,9 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def speech_model(speech_model="attention", coeff=0):
+def speech_model(speech_model="attention", coeff=0, **flags):
     torch.manual_seed(0)
-    return build_model(ModelOptions("speech", N_CLASSES, coeff, speech_model)).eval()
+    return build_model(ModelOptions("speech", N_CLASSES, coeff, speech_model, **flags)).eval()
 
 
 def settled(kind="attention"):
@@ -104,9 +104,11 @@ def test_batch_norm_keeps_up_with_short_runs():
     assert {norm.momentum for norm in norms} == {0.1}
 
 
+@pytest.mark.parametrize("width", [32, 128])
 @pytest.mark.parametrize("kind", ["attention", "vanilla"])
-def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind):
+def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind, width):
     model = settled(kind)
+    model.encoder.frames = width
     lengths = [40, 64, 150, 190]
     clips = [torch.rand(1, 128, -(-length // 32) * 32) for length in lengths]
     batch = Batch(
@@ -123,6 +125,21 @@ def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind):
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
             alone = model(Batch(speech=clip, speech_frames=torch.tensor([length])))["speech"]
             torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
+
+
+def test_a_short_clip_is_run_at_the_fixed_width_in_training_and_evaluation():
+    model = speech_model(speech_frames=100)
+    widths = []
+    model.encoder.network._conv_stem.register_forward_pre_hook(
+        lambda _, inputs: widths.append(inputs[0].shape[-1])
+    )
+    batch = Batch(speech=torch.rand(3, 128, 64), speech_frames=torch.tensor([64, 40, 20]))
+    for training in (True, False):
+        sequence = model.train(training).encode(batch)
+        assert sequence.values.shape[1] == sequence.mask.shape[1] == 2
+    long = Batch(speech=torch.rand(1, 128, 160), speech_frames=torch.tensor([160]))
+    assert model.encode(long).values.shape[1] == 5
+    assert widths == [128, 128, 160]
 
 
 def test_training_leaves_steps_after_the_end_out_of_pooling(attention_model):

@@ -751,3 +751,24 @@ def test_a_single_mode_has_no_backbone_to_freeze(features, tmp_path):
 def test_nothing_of_a_run_is_half_written(finished):
     assert not list(finished[0].rglob("*.partial"))
     assert FeatureStore(finished[0]).splits() == []
+
+
+def test_speech_frames_fit_the_clips_or_come_from_the_weights_that_are_loaded(
+    features, few, singles, tmp_path
+):
+    frames = [int(row["frames"]) for row in manifest_rows(features, "train")]
+    fitted = build_task(options_of(features, tmp_path, "speech")).model_options.speech_frames
+    assert fitted % 32 == 0
+    assert fitted - 32 < np.percentile(frames, 95) <= fitted
+    given = build_task(options_of(features, tmp_path, "speech", speech_frames=70))
+    assert given.model_options.speech_frames == given.inputs.speech_frames == 96
+    loaded = load_checkpoint(best_checkpoint(singles / "speech" / "run")).options.speech_frames
+    assert loaded != fitted
+    weights = {"speech_load_weights": str(singles / "speech" / "run")}
+    fused = build_task(options_of(features, tmp_path, "multimodal", **weights))
+    assert fused.model_options.speech_frames == loaded
+
+
+def manifest_rows(features, split):
+    with (features / split / "manifest.csv").open(newline="") as file:
+        return list(csv.DictReader(file))

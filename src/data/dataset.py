@@ -35,7 +35,7 @@ class Inputs:
     speech: bool = False
     face: str = ""  # "", "embedding" or "video" (crops)
     text: bool = False
-    speech_frames: int = 256  # frames of a training crop
+    speech_frames: int = 256  # frames of a training crop, to which shorter clips are padded
     face_frames: int = 16  # crops a clip
     face_size: int = 112  # pixels
     text_dim: int = 200
@@ -111,8 +111,8 @@ class FeatureDataset(Dataset):
         )
 
     def length(self, index: int) -> int:
-        """Padded length of a clip's spectrogram in evaluation, 0 where speech is not read."""
-        frames = self.examples[index].record.frames
+        """Width a clip's spectrogram is run at in evaluation, 0 where speech is not read."""
+        frames = max(self.examples[index].record.frames, self.inputs.speech_frames)
         return padded_length(frames) if self.inputs.speech else 0
 
     def _speech(self, example: Example, generator: np.random.Generator | None) -> SpeechCrop:

@@ -6,7 +6,6 @@ import numpy as np
 from torch.utils.data import Sampler
 
 Key = tuple[int, int]
-POOL = 16  # batches that are sorted by length together
 
 
 class TrainBatches(Sampler[list[Key]]):
@@ -24,10 +23,8 @@ class TrainBatches(Sampler[list[Key]]):
         seed: int,
         rank: int = 0,
         world_size: int = 1,
-        lengths: Sequence[int] | None = None,
     ) -> None:
         self.count = count
-        self.lengths = None if lengths is None else np.asarray(lengths)
         self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
@@ -43,21 +40,9 @@ class TrainBatches(Sampler[list[Key]]):
         step = self.batch_size * self.world_size
         if self.count < step:
             order = np.resize(order, max(self.count, self.world_size))
-        for batch in self._batches(order[: len(self) * step], step, generator):
+        for batch in np.split(order[: len(self) * step], range(step, len(self) * step, step)):
             mine = np.array_split(batch, self.world_size)[self.rank]
             yield [(self.epoch, int(index)) for index in mine]
-
-    def _batches(
-        self, order: np.ndarray, step: int, generator: np.random.Generator
-    ) -> list[np.ndarray]:
-        if self.lengths is None:
-            return np.split(order, range(step, len(order), step))
-        pools = np.split(order, range(POOL * step, len(order), POOL * step))
-        order = np.concatenate(
-            [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
-        )
-        batches = np.split(order, range(step, len(order), step))
-        return [batches[place] for place in generator.permutation(len(batches))]
 
 
 class EvalBatches(Sampler[list[Key]]):

@@ -16,7 +16,6 @@ from src.models.attention import (
 )
 from src.models.mlstm_fcn import MLSTMFCN
 from src.models.options import ModelOptions
-from src.models.padding import exporting, run_by_length
 from src.models.pretrained import load_published
 from src.models.single import SingleModel
 
@@ -63,8 +62,8 @@ class FaceVideoEncoder(nn.Module):
     """Crops (B, F, 3, S, S) in [0, 255] to (B, F / 2, 512): r3d_18 averaged over each image.
 
     Frames without a face are left out: the others move up in order, and the place that is left at
-    the end repeats the last of them (a blank would be a cut that no face ever made). In evaluation
-    a clip is run at its own length, so that neither padding nor absent frames change its answer.
+    the end repeats the last of them (a blank would be a cut that no face ever made). Every clip
+    brings the same number F of frames, so that evaluation runs what training has run.
     """
 
     def __init__(self) -> None:
@@ -85,7 +84,7 @@ class FaceVideoEncoder(nn.Module):
         place = place.minimum((count - 1).clamp(min=0).unsqueeze(1))
         source = order.gather(1, place)
         rows = torch.arange(mask.shape[0], device=mask.device).unsqueeze(1)
-        values = self._values(self._normalise(batch.face[rows, source], mask), count)
+        values = self._steps(self._normalise(batch.face[rows, source], mask))
         starts = torch.arange(0, mask.shape[1], FRAMES_PER_STEP, device=mask.device)
         time = None
         if batch.face_time is not None:
@@ -98,14 +97,6 @@ class FaceVideoEncoder(nn.Module):
         video = (crops.transpose(1, 2).float() - self.mean) * self.scale
         nobody = ~mask.any(dim=1)  # a clip without any face must not enter the batch statistics
         return video.masked_fill(nobody.view(-1, 1, 1, 1, 1), 0.0)
-
-    def _values(self, video: Tensor, count: Tensor) -> Tensor:
-        if self.training or exporting():
-            return self._steps(video)
-        whole = torch.ceil(count.clamp(min=1) / FRAMES_PER_STEP).long() * FRAMES_PER_STEP
-        values = run_by_length(self._steps, video, whole.clamp(max=video.shape[2]), dim=2)
-        n_steps = -(-video.shape[2] // FRAMES_PER_STEP)
-        return nn.functional.pad(values, (0, 0, 0, n_steps - values.shape[1]))
 
     def _steps(self, video: Tensor) -> Tensor:
         """(B, 3, F, S, S) -> (B, F / 2, 512)."""

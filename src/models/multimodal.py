@@ -120,7 +120,7 @@ def _frames_without_speech(batch: Batch) -> Tensor:
 def build_multimodal(options: ModelOptions) -> MultimodalModel:
     """The fused model of ``options``."""
     encoders = {
-        "speech": SpeechEncoder(options.coeff),
+        "speech": SpeechEncoder(options.coeff, options.speech_frames),
         "face": build_face_encoder(options),
         "text": build_text_encoder(options),
     }

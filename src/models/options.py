@@ -28,6 +28,7 @@ class ModelOptions:
     n_classes: int
     coeff: int = 0  # EfficientNet-B0..B7
     speech_model: str = "attention"
+    speech_frames: int = 32  # shorter spectrograms are padded to it
     face_model: str = "attention_lstm"
     text_model: str = "attention_lstm"
     face_dim: int = 512  # width of a face embedding

@@ -70,7 +70,14 @@ class TrainOptions:
         0.1, "chance that a modality is hidden in training", "model", low=0.0, high=1.0
     )
 
-    speech_frames: int = flag(256, "frames (16 ms) of a training crop", "augmentation", low=32)
+    speech_frames: int = flag(
+        0,
+        "frames (16 ms) of a training crop, and what shorter clips are padded to; 0 takes "
+        "them from --speech_load_weights, or fits them: the 95th percentile of the training clips, "
+        "at most 256",
+        "augmentation",
+        low=0,
+    )
     mixup_prob: float = flag(
         1.0, "share of batches that are mixed", "augmentation", low=0.0, high=1.0
     )
@@ -101,7 +108,7 @@ class TrainOptions:
         high=0.99999,
     )
     bn_samples: int = flag(
-        512,
+        256,
         "training clips that batch-norm statistics are estimated on before "
         "each validation; 0 keeps the running ones",
         "optimization",

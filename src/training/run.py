@@ -234,6 +234,7 @@ def _resolved(task: Task, engine: Engine, loaders: Loaders) -> dict[str, Any]:
             for name, part in task.parts._asdict().items()
         },
         "face_model": task.model_options.face_model,
+        "speech_frames": task.model_options.speech_frames,
         "micro_batch": engine.micro_batch,
         "num_workers": loaders.workers,
         "device": str(engine.device),

@@ -3,11 +3,12 @@
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -18,6 +19,7 @@ from src.batch import Batch
 from src.data.dataset import FeatureDataset, Inputs, collate
 from src.data.examples import Example, Folds, Parts, load_parts
 from src.data.sampling import EvalBatches, TrainBatches
+from src.data.transforms import padded_length
 from src.errors import UserError
 from src.feature_store import FeatureStore
 from src.models import (
@@ -33,6 +35,7 @@ from src.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from src.training.loop import to_device
 from src.training.options import TrainOptions
 
+MOST_SPEECH_FRAMES = 256  # 4.1 s
 MODALITIES = ("speech", "face", "text")
 ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
     "speech": ("coeff",),
@@ -68,8 +71,12 @@ def build_task(options: TrainOptions) -> Task:
     """Find the features and resolve what the flags leave open.
 
     Raises:
-        UserError: no features, or none of the kind that the mode reads; or the folds do not fit.
+        UserError: no features, or none of the kind that the mode reads; or the folds do not fit;
+            or weights that are to be loaded are not there.
     """
+    for modality in MODALITIES:
+        if options.mode != "multimodal" and getattr(options, f"{modality}_load_weights"):
+            raise UserError(f"--{modality}_load_weights goes with --mode multimodal")
     store = FeatureStore(Path(options.features_dir or HOME / "features"))
     description = store.read_description()
     if description is None or not store.splits():
@@ -83,12 +90,14 @@ def build_task(options: TrainOptions) -> Task:
         raise UserError("--n_folds wants 3 or more (test, validation, train), --fold one of them")
     needed = "features of that kind (see the state columns of manifest.csv)"
     parts = load_parts(store, class_names, inputs.usable, f"{options.mode} {needed}", folds)
+    inputs = replace(inputs, speech_frames=_speech_frames(options, parts))
     targets = _targets(options, parts)
     model_options = ModelOptions(
         mode=options.mode,
         n_classes=len(class_names),
         coeff=options.coeff,
         speech_model=options.speech_model,
+        speech_frames=inputs.speech_frames,
         face_model=face_model,
         text_model=options.text_model,
         face_frames=options.face_frames,
@@ -112,16 +121,13 @@ def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
     """
     torch.manual_seed(options.seed)
     model = build_model(task.model_options)
-    logs = Path(options.logs_dir or HOME / "logs")
     for modality in MODALITIES:
         given = getattr(options, f"{modality}_load_weights")
         if options.mode != "multimodal":
-            if given:
-                raise UserError(f"--{modality}_load_weights goes with --mode multimodal")
             if modality == options.mode:
                 _load_published(model.encoder, modality, options)
         elif given:
-            checkpoint = load_checkpoint(find_checkpoint(given, logs, modality))
+            checkpoint = _given(options, modality)
             check_encoder(checkpoint, modality, task)
             load_encoder(model, modality, checkpoint.model)
         else:
@@ -197,16 +203,12 @@ class Loaders:
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
         training = self.dataset(self.task.parts.train, training=True)
-        longest = self.options.speech_frames
         self.train_batches = TrainBatches(
             len(training),
             self.options.batch_size,
             self.options.seed,
             distributed.rank(),
             distributed.world_size(),
-            [min(training.length(index), longest) for index in range(len(training))]
-            if self.task.inputs.speech
-            else None,
         )
         self.train = self._loader(training, self.train_batches)
         self.val = self.evaluation(self.task.parts.val)
@@ -266,6 +268,14 @@ def _load_published(encoder: nn.Module, modality: str, options: TrainOptions) ->
         load_kinetics(encoder, options.pretrained)
 
 
+def _given(options: TrainOptions, modality: str) -> Checkpoint:
+    """What ``--<modality>_load_weights`` names."""
+    logs = Path(options.logs_dir or HOME / "logs")
+    return load_checkpoint(
+        find_checkpoint(getattr(options, f"{modality}_load_weights"), logs, modality)
+    )
+
+
 def _face_model(options: TrainOptions, store: FeatureStore) -> str:
     if options.face_model != "auto" or options.mode not in ("face", "multimodal"):
         return "attention_lstm" if options.face_model == "auto" else options.face_model
@@ -286,11 +296,22 @@ def _inputs(options: TrainOptions, face_model: str, text_dim: int) -> Inputs:
         speech=every or options.mode == "speech",
         face=face if every or options.mode == "face" else "",
         text=every or options.mode == "text",
-        speech_frames=options.speech_frames,
         face_frames=options.face_frames,
         face_size=options.face_size,
         text_dim=text_dim,
     )
+
+
+def _speech_frames(options: TrainOptions, parts: Parts) -> int:
+    """Width of a training crop: as given, or that of the speech weights that the run starts from,
+    or such that one training clip in 20 is cut to it.
+    """
+    if options.speech_frames:
+        return padded_length(options.speech_frames)
+    if options.speech_load_weights:
+        return _given(options, "speech").options.speech_frames
+    frames = np.percentile([example.record.frames for example in parts.train], 95)
+    return min(padded_length(int(frames)), MOST_SPEECH_FRAMES)
 
 
 def _text_dim(options: TrainOptions, store: FeatureStore) -> int:
