@@ -16,7 +16,8 @@ T = TypeVar("T")
 def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **extra: Any) -> Any:
     """A dataclass field that ``parse`` turns into ``--name``.
 
-    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive.
+    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive;
+    ``bare=True`` lets a switch stand alone: ``--name`` is ``--name True``.
     """
     metadata = {"help": help, "group": group, "choices": tuple(choices), **extra}
     if isinstance(default, list):
@@ -99,6 +100,8 @@ def _add_argument(group: argparse._ArgumentGroup, field: dataclasses.Field) -> N
     }
     if many:
         arguments["nargs"] = "+"
+    if field.metadata.get("bare"):
+        arguments |= {"nargs": "?", "const": True}
     if field.metadata.get("required"):
         arguments["required"] = True
     group.add_argument(f"--{field.name}", **arguments)

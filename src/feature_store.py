@@ -17,7 +17,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -35,6 +36,7 @@ MODALITY_FOLDERS = {
     "embedding": "video_embedding",
     "text": "text",
 }
+PARTIAL = re.compile(r"\.(?P<name>.+)\.\d+\.partial")
 SUFFIXES = {"speech": ".npy", "video": ".npz", "embedding": ".npy", "text": ".npz"}
 
 
@@ -220,10 +222,16 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
         raise
 
 
-def remove_partial_files(root: Path) -> None:
-    """Sweep away what a killed run left half written."""
-    for path in root.rglob(".*.partial"):
-        path.unlink(missing_ok=True)
+def remove_partial_files(root: Path, names: Container[str] | None = None) -> None:
+    """Sweep away what a killed run left half written below ``root``.
+
+    ``names`` limits it to files that were to be called so: others may be under way elsewhere.
+    """
+    for folder, _, files in os.walk(root):
+        for file in files:
+            partial = PARTIAL.fullmatch(file)
+            if partial and (names is None or partial["name"] in names):
+                (Path(folder) / file).unlink(missing_ok=True)
 
 
 def _load_array(path: Path) -> np.ndarray:

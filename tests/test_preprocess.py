@@ -489,7 +489,7 @@ def test_a_killed_run_is_gone_on_with(corpus, done, tmp_path, capsys):
     process.wait()
     with journal.open("a") as file:
         file.write('["train", ["003", "003-d')  # a line that a kill cuts short
-    (features / "train" / "speech" / ".x.npy.1.partial").touch()
+    (features / "train" / "speech" / f".{SILENT}.npy.1.partial").touch()
     times = feature_times(features)
     assert len(times) == 6  # of two clips
 

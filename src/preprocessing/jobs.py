@@ -6,8 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 from src.corpora import Clip, Corpus
-from src.feature_store import MODALITY_FOLDERS, SUFFIXES, Failure, FeatureStore, Record
-from src.preprocessing.journal import Outcome
+from src.feature_store import (
+    MODALITY_FOLDERS,
+    SUFFIXES,
+    Failure,
+    FeatureStore,
+    Record,
+    remove_partial_files,
+)
+from src.preprocessing.journal import Known, Outcome
 from src.preprocessing.pipeline import ClipFeatures, FeatureSettings, Tools, embed_faces, extract
 
 
@@ -21,10 +28,15 @@ class Job(NamedTuple):
 def find_jobs(
     store: FeatureStore,
     corpus: Corpus,
-    known: dict[tuple[str, str], Outcome],
+    known: Known,
     settings: FeatureSettings,
 ) -> list[Job]:
-    """The clips whose record is missing, failed, or names files that are not there."""
+    """The clips whose record is missing, failed, or names files that are not there.
+
+    ``corpus`` is this process's share: what a killed run left half written of it is swept away,
+    while other processes may be writing their files.
+    """
+    _sweep(store, corpus)
     listing = _list_files(store, corpus)
     jobs = []
     for clip in corpus.clips:
@@ -32,11 +44,8 @@ def find_jobs(
         if outcome is None or not _is_done(clip, outcome.record, listing):
             jobs.append(Job(clip, None))
             continue
-        # Labels may have been corrected since.
-        record = outcome.record._replace(**_label_columns(clip, corpus))
-        known[clip.split, clip.stem] = outcome._replace(record=record)
-        if record.embedding_state == "skipped" and settings.vggface:
-            jobs.append(Job(clip, record))
+        if outcome.record.embedding_state == "skipped" and settings.vggface:
+            jobs.append(Job(clip, outcome.record))
     return jobs
 
 
@@ -59,6 +68,19 @@ def process(
     return Outcome(clip.split, _record(clip, features, class_names), failures)
 
 
+def _sweep(store: FeatureStore, corpus: Corpus) -> None:
+    names: dict[str, set[str]] = {}
+    for clip in corpus.clips:
+        files = (_file_name(clip, modality) for modality in SUFFIXES)
+        names.setdefault(clip.split, set()).update(files)
+    for split, own in names.items():
+        remove_partial_files(store.root / split, own)
+
+
+def _file_name(clip: Clip, modality: str) -> str:
+    return (clip.id if modality == "text" else clip.stem) + SUFFIXES[modality]
+
+
 def _list_files(store: FeatureStore, corpus: Corpus) -> dict[tuple[str, str], set[str]]:
     """File names by split and modality: one listing a folder is far quicker than a look a file."""
     listing = {}
@@ -70,9 +92,9 @@ def _list_files(store: FeatureStore, corpus: Corpus) -> dict[tuple[str, str], se
 
 
 def _is_done(clip: Clip, record: Record, listing: dict[tuple[str, str], set[str]]) -> bool:
-    for modality, suffix in SUFFIXES.items():
+    for modality in SUFFIXES:
         state = record.state(modality)
-        name = (clip.id if modality == "text" else clip.stem) + suffix
+        name = _file_name(clip, modality)
         has_file = state == "ok" or (modality == "video" and state == "no_face")
         if state == "failed" or (has_file and name not in listing[clip.split, modality]):
             return False
@@ -90,7 +112,8 @@ def _store(store: FeatureStore, clip: Clip, features: ClipFeatures) -> None:
         store.write_text(clip.split, clip.id, features.text)
 
 
-def _label_columns(clip: Clip, corpus: Corpus) -> dict[str, str]:
+def label_columns(clip: Clip, corpus: Corpus) -> dict[str, str]:
+    """Names of a clip's labels by the columns of the manifest."""
     return {
         kind: "" if label is None else corpus.class_names[label]
         for kind, label in clip.labels._asdict().items()
@@ -103,7 +126,7 @@ def _record(clip: Clip, features: ClipFeatures, class_names: tuple[str, ...]) ->
         id=clip.id,
         stem=clip.stem,
         speaker=clip.speaker or "",
-        **_label_columns(clip, Corpus("", class_names, ())),
+        **label_columns(clip, Corpus("", class_names, ())),
         duration=round(features.duration, 4),
         start=round(features.interval.start, 4),
         end=round(features.interval.end, 4),

@@ -1,8 +1,9 @@
-"""What is known of every clip: the manifests, and a line for each clip of a run under way."""
+"""What is known of every clip: the manifests, and a line for each clip of the runs under way."""
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple, TextIO
+from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -17,52 +18,69 @@ class Outcome(NamedTuple):
     failures: list[Failure]
 
 
+Known = dict[tuple[str, str], Outcome]  # by split and stem
+
+
 class Journal:
-    """Outcomes of a run under way, a line each, so that a killed run loses none."""
+    """Outcomes of one run under way, a line each, so that a killed run loses none."""
 
-    def __init__(self, store: FeatureStore) -> None:
-        self.store = store
-        self.path = store.root / ".journal.jsonl"
+    def __init__(self, store: FeatureStore, name: str = "") -> None:
+        """``name`` tells apart the journals of processes that work at the same time."""
+        self.path = store.root / (f".journal.{name}.jsonl" if name else ".journal.jsonl")
+        self.done: Known = {}
 
-    def read(self) -> dict[tuple[str, str], Outcome]:
-        """What is known of every clip: the manifests, then what a killed run added."""
-        known = {}
-        for split in self.store.splits():
-            failures: dict[str, list[Failure]] = {}
-            for failure in self.store.read_failures(split):
-                failures.setdefault(failure.stem, []).append(failure)
-            for record in self.store.read_manifest(split):
-                outcome = Outcome(split, record, failures.get(record.stem, []))
-                known[split, record.stem] = outcome
-        for outcome in self._lines():
-            known[outcome.split, outcome.record.stem] = outcome
-        return known
-
-    def work(self, outcomes: Iterator[Outcome], known: dict, total: int) -> None:
+    def work(
+        self, outcomes: Iterator[Outcome], known: Known, total: int, show: bool = True
+    ) -> None:
         """Write each outcome down as it comes, with a progress bar; add it to ``known``."""
         if not total:
             return
-        self.store.root.mkdir(parents=True, exist_ok=True)
-        bar = tqdm(outcomes, total=total, unit="clip", desc="preprocess", smoothing=0.05)
+        bar = tqdm(outcomes, "preprocess", total, unit="clip", smoothing=0.05, disable=not show)
+        for outcome in bar:
+            self._append(outcome)
+            known[outcome.split, outcome.record.stem] = outcome
+            self.done[outcome.split, outcome.record.stem] = outcome
+
+    def _append(self, outcome: Outcome) -> None:
+        # Opened each time: whoever merges meanwhile takes the file away.
         with self.path.open("a", encoding="utf-8") as file:
-            for outcome in bar:
-                self._append(file, outcome)
-                known[outcome.split, outcome.record.stem] = outcome
+            file.write(json.dumps(outcome, ensure_ascii=False) + "\n")
 
-    def remove(self) -> None:
-        """Forget, once the manifests hold everything."""
-        self.path.unlink(missing_ok=True)
 
-    def _append(self, file: TextIO, outcome: Outcome) -> None:
-        file.write(json.dumps(outcome, ensure_ascii=False) + "\n")
-        file.flush()
+def read_known(store: FeatureStore) -> Known:
+    """What is known of every clip: the manifests, then what runs not yet merged added."""
+    known = {}
+    for split in store.splits():
+        failures: dict[str, list[Failure]] = {}
+        for failure in store.read_failures(split):
+            failures.setdefault(failure.stem, []).append(failure)
+        for record in store.read_manifest(split):
+            known[split, record.stem] = Outcome(split, record, failures.get(record.stem, []))
+    for path in find_journals(store):
+        for outcome in _read_lines(path):
+            known[outcome.split, outcome.record.stem] = outcome
+    return known
 
-    def _lines(self) -> Iterator[Outcome]:
-        if not self.path.is_file():
-            return
-        for line in self.path.read_text("utf-8").splitlines():
-            try:
-                split, record, failures = json.loads(line)
-                yield Outcome(split, Record(*record), [Failure(*f) for f in failures])
-            except (ValueError, TypeError):  # the line a kill cut short; its clip is done again
-                continue
+
+def find_journals(store: FeatureStore) -> list[Path]:
+    """The journals of all runs that are not merged yet, the one written to last at the end."""
+    times = {}
+    for path in store.root.glob(".journal*.jsonl"):
+        try:
+            times[path] = path.stat().st_mtime_ns
+        except FileNotFoundError:  # merged this moment
+            continue
+    return sorted(times, key=lambda path: (times[path], path.name))
+
+
+def _read_lines(path: Path) -> Iterator[Outcome]:
+    try:
+        lines = path.read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            split, record, failures = json.loads(line)
+            yield Outcome(split, Record(*record), [Failure(*f) for f in failures])
+        except (ValueError, TypeError):  # the line a kill cut short; its clip is done again
+            continue

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import wait as wait_for
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,21 @@ from src.feature_store import FeatureStore
 from src.preprocessing.jobs import Job, process
 from src.preprocessing.journal import Outcome
 from src.preprocessing.pipeline import FeatureSettings, Tools
+from src.preprocessing.shards import local_processes, local_rank
 
 _worker: dict[str, Any] = {}
+
+
+def default_workers() -> int:
+    """Processes for the cores this one may use, shared with torchrun's others on this machine."""
+    free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, free // local_processes())
+
+
+def device_of(worker: int, workers: int) -> str:
+    """The device of this process's n-th worker: GPUs are dealt out in turn, over all ranks."""
+    gpus = torch.cuda.device_count()
+    return f"cuda:{(local_rank() * max(1, workers) + worker) % gpus}" if gpus else "cpu"
 
 
 def outcomes(
@@ -36,7 +50,7 @@ def outcomes(
     """Outcomes in the order in which the clips are done."""
     context = (store, corpus.class_names, settings, weights)
     if num_workers == 0 or len(jobs) <= 1:
-        _prepare_worker(*context)
+        _prepare_worker(device_of(0, 1), *context)
         yield from map(_work, jobs)
         return
     with _pool(min(num_workers, len(jobs)), context) as pool:
@@ -50,7 +64,9 @@ def outcomes(
 
 @contextmanager
 def _pool(size: int, context: tuple) -> Iterator[ProcessPoolExecutor]:
-    pool = ProcessPoolExecutor(size, multiprocessing.get_context("spawn"), _start_worker, context)
+    spawn = multiprocessing.get_context("spawn")
+    started = spawn.Value("i", 0)
+    pool = ProcessPoolExecutor(size, spawn, _start_worker, (started, size, *context))
     try:
         yield pool
     finally:
@@ -67,22 +83,25 @@ def _result(future: Future) -> Outcome:
         ) from None
 
 
-def _start_worker(*context: Any) -> None:
+def _start_worker(started: Synchronized, size: int, *context: Any) -> None:
     """First thing in a worker: one thread, Ctrl-C left to the parent, no life without it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
-    _prepare_worker(*context)
+    with started.get_lock():
+        worker, started.value = started.value, started.value + 1
+    _prepare_worker(device_of(worker, size), *context)
 
 
 def _prepare_worker(
+    device: str,
     store: FeatureStore,
     class_names: tuple[str, ...],
     settings: FeatureSettings,
     weights: Path | None,
 ) -> None:
-    _worker["context"] = (store, class_names, settings, Tools(weights))
+    _worker["context"] = (store, class_names, settings, Tools(weights, device))
 
 
 def _work(job: Job) -> Outcome:

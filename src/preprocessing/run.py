@@ -1,7 +1,5 @@
 """A corpus to ``features/``: what is missing is extracted by a pool of workers, nothing else."""
 
-import os
-import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -9,13 +7,15 @@ from pathlib import Path
 from src.command_line import flag
 from src.corpora import CORPORA, Corpus, load_corpus
 from src.errors import UserError
-from src.feature_store import MODALITY_FOLDERS, FeatureStore, remove_partial_files
+from src.feature_store import FORMAT, FeatureStore
 from src.paths import HOME
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
 from src.preprocessing.jobs import find_jobs
-from src.preprocessing.journal import Journal, Outcome
+from src.preprocessing.journal import Journal, read_known
+from src.preprocessing.merge import folder_lock, merge, summarise
 from src.preprocessing.pipeline import FeatureSettings
-from src.preprocessing.pool import outcomes
+from src.preprocessing.pool import default_workers, outcomes
+from src.preprocessing.shards import Shard, choose_shard, local_rank
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
 
@@ -33,7 +33,15 @@ class PreprocessOptions:
     vggface_weights: str = flag(
         "auto", "VGG-Face weights: a file, auto (download) or none (no embeddings)", "features"
     )
-    num_workers: int = flag(os.cpu_count() or 1, "processes; 0 works in this one", "running", low=0)
+    num_workers: int = flag(default_workers(), "processes; 0 works in this one", "running", low=0)
+    shard: str = flag(
+        "",
+        "K/N: do the K-th of N shares of the clips, from 1/N to N/N, beside the others",
+        "running",
+    )
+    merge_only: bool = flag(
+        False, "extract nothing: write the manifest of what all shards did", "running", bare=True
+    )
     max_failures: float = flag(
         5.0, "percent of clips that may fail before the exit code is 1", "running", low=0, high=100
     )
@@ -46,6 +54,11 @@ def preprocess(options: PreprocessOptions) -> int:
         UserError: a folder, a label, the settings or the weights are not usable.
     """
     corpus = load_corpus(options.corpus, Path(options.data_dir or HOME / options.corpus))
+    store = FeatureStore(Path(options.features_dir or HOME / "features"))
+    if options.merge_only:
+        known = merge(store, corpus, {}, even_if_incomplete=True)
+        return summarise(store, corpus, known, 0, options.max_failures)
+    shard = choose_shard(options.shard)
     weights = find_weights(options.vggface_weights)
     if weights:
         FaceEmbedder(weights)  # a file that is none fails here, before features.json names it
@@ -55,16 +68,15 @@ def preprocess(options: PreprocessOptions) -> int:
         options.jpeg_quality,
         fingerprint(weights) if weights else None,
     )
-    store = FeatureStore(Path(options.features_dir or HOME / "features"))
-    _describe(store, corpus, settings)
-    remove_partial_files(store.root)
-    journal = Journal(store)
-    known = journal.read()
-    jobs = find_jobs(store, corpus, known, settings)
-    journal.work(
-        outcomes(jobs, corpus, store, settings, weights, options.num_workers), known, len(jobs)
-    )
-    return _summarise(store, corpus, known, len(jobs), options.max_failures)
+    with folder_lock(store):
+        _describe(store, corpus, settings)
+    mine = shard.of(corpus)
+    journal, show = Journal(store, shard.name), local_rank() == 0
+    known = read_known(store)
+    jobs = find_jobs(store, mine, known, settings)
+    work = outcomes(jobs, mine, store, settings, weights, options.num_workers)
+    journal.work(work, known, len(jobs), show)
+    return _finish(store, corpus, shard, journal, len(jobs), options.max_failures)
 
 
 def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) -> None:
@@ -92,34 +104,29 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) ->
         "settings": wanted,
         "versions": {name: version(name) for name in PACKAGES},
     }
-    store.write_description(description)
+    if before != {"format": FORMAT, **description}:
+        store.write_description(description)
 
 
-def _summarise(
+def _finish(
     store: FeatureStore,
     corpus: Corpus,
-    known: dict[tuple[str, str], Outcome],
+    shard: Shard,
+    journal: Journal,
     done: int,
     max_failures: float,
 ) -> int:
-    """Write manifests and failures, print the summary line; returns the exit code."""
-    outcomes = [known[clip.split, clip.stem] for clip in corpus.clips]
-    for split in dict.fromkeys(clip.split for clip in corpus.clips):
-        rows = [outcome for outcome in outcomes if outcome.split == split]
-        store.write_manifest(split, [outcome.record for outcome in rows])
-        store.write_failures(split, [f for outcome in rows for f in outcome.failures])
-    Journal(store).remove()
-    failed = sum(bool(outcome.failures) for outcome in outcomes)
-    counts = ", ".join(
-        f"{modality} {sum(o.record.state(modality) == 'ok' for o in outcomes)}"
-        for modality in MODALITY_FOLDERS
-    )
-    where = f" (see {store.root}/*/failures.csv)" if failed else ""
+    """Merge, or leave that to the process that finishes last; returns the exit code.
+
+    Only the last one judges the number of failures: torchrun ends all ranks when one exits with 1.
+    """
+    known = merge(store, corpus, journal.done, even_if_incomplete=False)
+    missing = len(corpus.clips) - len(known)
+    if not missing:
+        return summarise(store, corpus, known, done, max_failures)
+    failed = sum(bool(outcome.failures) for outcome in journal.done.values())
     print(
-        f"{corpus.name}: {len(outcomes)} clips, {done} extracted now, {failed} failed{where}; "
-        f"with {counts}; features in {store.root}"
+        f"{corpus.name}: shard {shard}, {done} clips extracted now, {failed} failed; {missing} "
+        f"clips of other shards are still to come; features in {store.root}"
     )
-    too_many = failed > max_failures / 100 * len(outcomes)
-    if too_many:
-        print(f"error: more than {max_failures:g} % of the clips failed", file=sys.stderr)
-    return int(too_many)
+    return 0
