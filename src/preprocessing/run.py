@@ -1,5 +1,6 @@
 """A corpus to ``features/``: what is missing is extracted by a pool of workers, nothing else."""
 
+import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -17,6 +18,12 @@ from src.preprocessing.merge import folder_lock, merge, summarise
 from src.preprocessing.pipeline import FeatureSettings
 from src.preprocessing.pool import default_workers, outcomes
 from src.preprocessing.shards import Shard, choose_shard, local_rank
+from src.preprocessing.transcripts import (
+    WordEmbedder,
+    embed_transcripts,
+    find_pending,
+    open_embedder,
+)
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
 TEXT_PACKAGES = ("transformers", "tokenizers")  # an extra, not always there
@@ -34,6 +41,17 @@ class PreprocessOptions:
     jpeg_quality: int = flag(95, "of the stored face crops", "features", low=1, high=100)
     vggface_weights: str = flag(
         "auto", "VGG-Face weights: a file, auto (download) or none (no embeddings)", "features"
+    )
+    text_encoder: str = flag(
+        "",
+        "embeds transcripts in context: a Hugging Face encoder, by folder or name "
+        "(pip install -r requirements-text.txt)",
+        "features",
+    )
+    word_vectors: str = flag(
+        "",
+        "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
+        "features",
     )
     num_workers: int = flag(default_workers(), "processes; 0 works in this one", "running", low=0)
     shard: str = flag(
@@ -80,7 +98,27 @@ def preprocess(options: PreprocessOptions) -> int:
     jobs = find_jobs(store, mine, known, settings)
     work = outcomes(jobs, mine, store, settings, weights, options.num_workers)
     journal.work(work, known, len(jobs), show)
+    if embedder:
+        pending = find_pending(mine, known)
+        work = embed_transcripts(pending, known, embedder, store)
+        journal.work(work, known, len(pending), show)
     return _finish(store, corpus, shard, journal, len(jobs), options.max_failures)
+
+
+def _open_embedder(options: PreprocessOptions, corpus: Corpus) -> WordEmbedder | None:
+    embedder = open_embedder(options.text_encoder, options.word_vectors)
+    transcripts = sum(bool(clip.transcript) for clip in corpus.clips)
+    if embedder and not transcripts:
+        raise UserError(
+            f"{corpus.name}: has no transcripts; leave out --text_encoder and --word_vectors"
+        )
+    if transcripts and not embedder:
+        print(
+            f"note: {transcripts} transcripts are left as they are; --text_encoder or "
+            "--word_vectors embeds them, now or later",
+            file=sys.stderr,
+        )
+    return embedder
 
 
 def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) -> None:
