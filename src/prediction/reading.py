@@ -102,7 +102,7 @@ class ItemReader(Dataset):
         weights: Path | None = None,
         n_views: int = 1,
     ) -> None:
-        self.items = items
+        self.items = list(items)
         self.readings = readings
         self.weights = weights
         self.n_views = n_views
@@ -131,8 +131,19 @@ class ItemReader(Dataset):
             return Features(item.store, item.clip.split, item.record, [])
         store = MemoryStore()
         job = Job(item.clip._replace(labels=Labels()), None)
-        outcome = process(job, store, (), settings, self._tools[settings])
+        outcome = process(job, store, (), settings, self.tools[settings])
         return Features(store, item.clip.split, outcome.record, outcome.failures)
+
+    @cached_property
+    def tools(self) -> dict[FeatureSettings, Tools]:
+        """By settings; made in the process that works with them."""
+        tools: dict[FeatureSettings, Tools] = {}
+        for settings, inputs in self.readings:
+            made = tools.setdefault(settings, Tools(None, faces=False))
+            made.faces |= bool(inputs.face)
+            if inputs.face == "embedding":
+                made.weights = self.weights
+        return tools
 
     def _prepare(self, index: int) -> Prepared:
         found = {
@@ -155,17 +166,6 @@ class ItemReader(Dataset):
             return []
         views = views_of(features.sample(inputs, ""), self.n_views)
         return [view._replace(id=f"{index}.{number}") for number, view in enumerate(views)]
-
-    @cached_property
-    def _tools(self) -> dict[FeatureSettings, Tools]:
-        """By settings; made in the process that works with them."""
-        tools: dict[FeatureSettings, Tools] = {}
-        for settings, inputs in self.readings:
-            made = tools.setdefault(settings, Tools(None, faces=False))
-            made.faces |= bool(inputs.face)
-            if inputs.face == "embedding":
-                made.weights = self.weights
-        return tools
 
 
 def load(reader: ItemReader, batch_size: int, num_workers: int) -> DataLoader:

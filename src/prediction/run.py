@@ -4,16 +4,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from src.errors import UserError
 from src.prediction.answers import write_answers
+from src.prediction.calibration import fit_temperature, write_calibration
+from src.prediction.export import export
 from src.prediction.inputs import Item, find_items, read_labels, with_labels
 from src.prediction.members import Member, load_members
 from src.prediction.options import PredictOptions
 from src.prediction.predictor import Answer, Predictor, explain, warn
+from src.prediction.report import TEMPLATE, Report, label_of, labelled
+from src.prediction.timeline import write_timelines
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
 from src.training.setup import choose_device, loader_workers
+
+REPORTED = {
+    "WA": "accuracy",
+    "UA": "unweighted_average_recall",
+    "macro-F1": "macro_f1",
+    "weighted F1": "weighted_f1",
+}
 
 
 def predict(options: PredictOptions) -> int:
@@ -31,18 +43,74 @@ def predict(options: PredictOptions) -> int:
         options.logs_dir,
         device,
     )
-    return _answer(options, members, device)
-
-
-def _answer(options: PredictOptions, members: list[Member], device: torch.device) -> int:
+    if options.export:
+        return _export(options, members)
     items = _items(options, members)
     predictor = _predictor(options, members, items, device)
+    if options.calibrate:
+        return _calibrate(options, predictor, items)
+    if options.timeline:
+        answered = write_timelines(options, predictor, items)
+        print(f"{options.output}: {answered} of {len(items)} recordings answered")
+        return 0 if answered else 1
+    return _answer(options, predictor, items, device)
+
+
+def _answer(
+    options: PredictOptions, predictor: Predictor, items: list[Item], device: torch.device
+) -> int:
     answers = _collect(options, predictor, items)
-    names = members[0].checkpoint.class_names
+    names = predictor.members[0].checkpoint.class_names
     write_answers(Path(options.output), answers, names, predictor.readings, options.probabilities)
     given = sum(answer.given for answer in answers)
     print(f"{options.output}: {given} of {len(answers)} clips answered")
+    if options.report:
+        _report(options, predictor, answers, device)
     return 0 if given else 1
+
+
+def _report(
+    options: PredictOptions, predictor: Predictor, answers: list[Answer], device: torch.device
+) -> None:
+    folder = Path(options.report)
+    known = labelled(answers, options.label)
+    report = Report(
+        folder, predictor, known, options.label, options.bootstrap, options.show, device
+    )
+    scores = report.write()["scores"]
+    shown = ", ".join(f"{name} {scores[key]:.4f}" for name, key in REPORTED.items())
+    print(f"{folder / TEMPLATE}: {scores['clips']} clips, {shown}")
+
+
+def _export(options: PredictOptions, members: list[Member]) -> int:
+    if len(members) > 1:
+        raise UserError("--export writes one model; give one checkpoint to --weights")
+    written = export(members[0], Path(options.export))
+    print(
+        f"{written.path}: inputs {' '.join(written.inputs)}; "
+        f"largest difference from torch {written.difference:.1e}"
+    )
+    return 0
+
+
+def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item]) -> int:
+    """Fit each model's own temperature on the labelled clips, and store it beside the model."""
+    answers = labelled(_collect(options, predictor, items), options.label)
+    labels = np.array([label_of(answer.item, options.label) for answer in answers])
+    for number, member in enumerate(predictor.members):
+        probabilities = np.stack([answer.members[number] for answer in answers])
+        known = np.isfinite(probabilities).all(axis=1)
+        if not known.any():
+            raise UserError(f"{member.checkpoint.path}: answers none of the clips")
+        logits = np.log(np.maximum(probabilities[known], 1e-300))
+        fitted = fit_temperature(logits, labels[known])
+        path = write_calibration(member.checkpoint.path, fitted)
+        print(
+            f"{path}: temperature {fitted.temperature:.4f}, on {fitted.clips} clips loss "
+            f"{fitted.loss_before:.4f} -> {fitted.loss_after:.4f}, calibration error "
+            f"{fitted.calibration_error_before:.4f} -> {fitted.calibration_error_after:.4f}"
+        )
+    return 0
 
 
 def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
