@@ -30,7 +30,7 @@ def test_runs_stand_side_by_side_on_the_integrated_label(tmp_path):
     assert lines[0].split() == ["run", "parameters", "WA", "UA", "macro-F1", "own", "WA", "clips"]
     assert lines[2].split()[:4] == ["multimodal/run", "1,234,567", "0.750", "0.500"]
     assert lines[3].split()[-4:] == ["0.250", "0.900", "8", "valid"]
-    assert lines[4] == "multimodal/run without: speech 0.375, face 0.375, text 0.375 (WA)"
+    assert lines[4] == "multimodal/run without: speech 0.500, face 0.500, text 0.500 (UA)"
 
 
 def test_a_folder_without_finished_runs_is_one_line(tmp_path):

@@ -24,7 +24,9 @@ from src.training import logbook, loop
 from src.training.checkpoint import BEST, best_checkpoint, load_checkpoint
 from src.training.options import TrainOptions
 from src.training.run import train
-from src.training.setup import Loaders, build_task, loader_workers
+from src.training.setup import Loaders, build_initial_model, build_task, loader_workers
+from src.training.sweep import members
+from src.training.table import table
 from tests.features import make_features
 
 NUMBER = r"-?\d+\.\d{2,4}(e[-+]\d+)?"
@@ -171,6 +173,7 @@ def test_a_run_leaves_the_files_of_the_design(finished):
         "curves.png",
         "confusion.png",
         "result.json",
+        "predictions_valid.csv",
     }
     for name in ("curves.png", "confusion.png"):
         content = (folder / name).read_bytes()
@@ -772,3 +775,84 @@ def test_speech_frames_fit_the_clips_or_come_from_the_weights_that_are_loaded(
 def manifest_rows(features, split):
     with (features / split / "manifest.csv").open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+# -- several folds or seeds -----------------------------------------------------------------------
+
+
+def test_all_folds_are_run_one_after_another_and_summed_up(folded, tmp_path, capsys):
+    folder = run_of(folded, tmp_path, n_epoch=1, n_folds=4, fold=0)
+    runs = [f"fold_{number}" for number in (1, 2, 3, 4)]
+    results = [json.loads((folder / run / "result.json").read_text()) for run in runs]
+    scores = [result["test"]["unweighted_average_recall"] for result in results]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["runs"] == runs
+    pooled = summary["test"]["unweighted_average_recall"]
+    assert pooled["values"] == scores
+    assert pooled["mean"] == pytest.approx(np.mean(scores))
+    assert pooled["std"] == pytest.approx(np.std(scores, ddof=1))
+    assert f"test_ua: {pooled['mean']:.4f} +- {pooled['std']:.4f}" in capsys.readouterr().out
+    assert "speech" not in table(tmp_path)
+    assert f"text/run (4 runs)  {results[0]['parameters']:,}" in table(tmp_path)
+    folds = [json.loads((folder / run / "folds.json").read_text())["folds"] for run in runs]
+    assert sorted(folds[0]) == [["00"], ["01"], ["02"], ["03"]]
+    assert folds == 4 * [folds[0]]
+
+
+def test_seeds_are_runs_that_go_on_where_they_were_left(features, tmp_path, capsys):
+    flags = {"n_epoch": 1, "seeds": [3, 5], "resume": True}
+    folder = run_of(features, tmp_path, **flags)
+    first, second = (folder / name / "result.json" for name in ("seed_3", "seed_5"))
+    alone = run_of(features, tmp_path / "alone", n_epoch=1, seed=5) / "result.json"
+    scores = [json.loads(path.read_text())["valid"] for path in (second, alone)]
+    assert scores[0] == scores[1]
+    second.unlink()
+    written = first.stat().st_mtime_ns
+    run_of(features, tmp_path, **flags)
+    assert second.is_file()
+    assert first.stat().st_mtime_ns == written
+    assert "done before" in capsys.readouterr().out
+
+
+def test_a_fused_run_of_all_folds_takes_the_encoder_of_its_own_fold(folded, tmp_path):
+    settings = {"n_epoch": 1, "n_folds": 4}
+    single = run_of(folded, tmp_path, "text", fold=0, **settings)
+    fused = run_of(
+        folded, tmp_path, "multimodal", fold=2, text_load_weights=str(single / "fold_2"), **settings
+    )
+    assert (fused / "result.json").is_file()
+    message = refused(
+        folded,
+        tmp_path / "other",
+        "multimodal",
+        fold=3,
+        text_load_weights=str(single / "fold_2"),
+        **settings,
+    )
+    assert "whom this run validates or tests on" in message
+    sweep = options_of(
+        folded, tmp_path, "multimodal", fold=0, text_load_weights=str(single), **settings
+    )
+    for number, member in enumerate(members(sweep), 1):
+        task = build_task(member)
+        encoder = build_initial_model(member, task).encoders["text"].state_dict()
+        own = load_checkpoint(best_checkpoint(single / f"fold_{number}")).model
+        assert all(torch.equal(own[f"encoder.{name}"], value) for name, value in encoder.items())
+
+
+def test_all_folds_of_none_are_refused(features, tmp_path):
+    assert "give --n_folds" in refused(features, tmp_path, fold=0)
+
+
+def test_answers_are_written_down_and_give_the_scores_again(features, tmp_path):
+    folder = run_of(features, tmp_path, n_epoch=1)
+    with (folder / "predictions_valid.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    result = json.loads((folder / "result.json").read_text())["valid"]
+    assert len(rows) == result["clips"] == 7
+    right = [row["prediction"] == row["integrated"] for row in rows]
+    assert np.mean(right) == pytest.approx(result["accuracy"])
+    for row in rows:
+        shares = {name: float(row[name]) for name in result["per_class"]}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert max(shares, key=shares.get) == row["prediction"]

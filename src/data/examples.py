@@ -123,6 +123,13 @@ def assign_folds(speakers: Sequence[str], folds: Folds) -> dict[str, int]:
     return {name: k for k, (_, test) in enumerate(split, 1) for name in set(groups[test].tolist())}
 
 
+def speakers_by_fold(store: FeatureStore, folds: Folds) -> list[list[str]]:
+    """Who is in which fold, as ``--folds_file`` reads it."""
+    assigned = assign_folds([record.speaker for record in store.read_manifest("all")], folds)
+    numbers = range(1, folds.n_folds + 1)
+    return [sorted(name for name, k in assigned.items() if k == number) for number in numbers]
+
+
 def _folded_parts(
     store: FeatureStore,
     class_names: Sequence[str],
@@ -135,8 +142,9 @@ def _folded_parts(
             f"{store.root}: this corpus has no official splits; give --n_folds N --fold K"
         )
     examples = load_examples(store, "all", class_names)
-    examples = _check(examples, store.root / "all", usable, needed)
+    # of all clips, so that a fold is the same whatever a mode can use
     fold_of = assign_folds([e.record.speaker for e in examples], folds)
+    examples = _check(examples, store.root / "all", usable, needed)
     test_fold, val_fold = folds.fold, folds.fold % folds.n_folds + 1
     kinds = {test_fold: "test", val_fold: "val"}
     parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}

@@ -33,6 +33,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     epoch: int
     metrics: dict[str, float]
+    speakers: tuple[str, ...]  # of its training clips, where a run is on folds
     training: dict[str, Any] | None  # what it takes to go on: only in last.pth
 
     def build(self) -> nn.Module:
@@ -56,6 +57,7 @@ def describe(
     features: dict[str, Any],
     epoch: int,
     metrics: dict[str, float],
+    speakers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """What every checkpoint holds, as plain values; ``model`` is not wrapped."""
     return {
@@ -67,6 +69,7 @@ def describe(
         "model": model.state_dict(),
         "epoch": epoch,
         "metrics": metrics,
+        "speakers": list(speakers),
     }
 
 
@@ -93,6 +96,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             model=content["model"],
             epoch=content["epoch"],
             metrics=content["metrics"],
+            speakers=tuple(content.get("speakers", ())),
             training=content.get("training"),
         )
     except (
@@ -111,8 +115,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
-def find_checkpoint(given: str, logs: Path, mode: str) -> Path:
-    """The file itself, or the best one of a run folder.
+def find_checkpoint(given: str, logs: Path, mode: str, member: str = "") -> Path:
+    """The file itself, or the best one of a run folder; of several folds or seeds under one name,
+    that of ``member``, such as fold_1.
 
     Raises:
         UserError: there is none; the line names the best checkpoints of ``mode`` that do exist.
@@ -120,9 +125,10 @@ def find_checkpoint(given: str, logs: Path, mode: str) -> Path:
     path = Path(given)
     if path.is_file():
         return path
-    best = best_checkpoint(path)
-    if best is not None:
-        return best
+    for folder in (path / member, path):
+        best = best_checkpoint(folder)
+        if best is not None:
+            return best
     runs = sorted((logs / mode).glob("*")) if (logs / mode).is_dir() else []
     known = [str(best) for run in runs if (best := best_checkpoint(run)) is not None]
     mend = f"there are {', '.join(known)}" if known else f"train one: train.py --mode {mode}"

@@ -47,6 +47,10 @@ class Logbook:
         }
         _write_json(self.folder / "config.json", config)
 
+    def write_folds(self, folds: list[list[str]]) -> None:
+        """``folds.json``: speakers of each fold, for --folds_file of other runs."""
+        _write_json(self.folder / "folds.json", {"folds": folds})
+
     def write_epoch(self, history: list[dict[str, Any]]) -> None:
         """One line on stdout, the whole of ``metrics.csv``, and TensorBoard's scalars."""
         row = history[-1]

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from src.command_line import flag
 
+ALL_FOLDS = 0
 MODES = ("speech", "text", "face", "multimodal")
+
+
+def number_or_all(text: str) -> int:
+    """A fold's number; ``ALL_FOLDS`` for "all"."""
+    return ALL_FOLDS if text == "all" else int(text)
 
 
 @dataclass
@@ -26,7 +32,11 @@ class TrainOptions:
     logs_dir: str = flag("", "where runs go; logs/ beside the script", "data")
     n_folds: int = flag(0, "folds of a corpus without official splits; 0 for none", "data", low=0)
     fold: int = flag(
-        1, "from 1: test on this one, validate on the next, train on the rest", "data", low=1
+        1,
+        "from 1: test on this one, validate on the next, train on the rest; all: one after another",
+        "data",
+        type=number_or_all,
+        low=0,
     )
     folds_file: str = flag("", 'JSON {"folds": [[speakers], ...]}; balanced folds without', "data")
     num_workers: int = flag(16, "loader processes a rank, at most one a core", "data", low=0)
@@ -119,6 +129,9 @@ class TrainOptions:
         0, "stop after so many epochs without a better one; 0 never", "optimization", low=0
     )
     seed: int = flag(0, "of everything random", "running", low=0)
+    seeds: list[int] = flag(  # noqa: RUF009
+        [], "several runs, one a seed", "running", type=int, low=0
+    )
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )

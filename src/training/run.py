@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from src import distributed
+from src.data.examples import speakers_by_fold
 from src.errors import UserError
 from src.paths import HOME
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
@@ -34,8 +35,10 @@ from src.training.setup import (
     choose_device,
     parallelise,
     place,
+    speakers_of,
 )
 from src.training.state import RunState, load_state, save_best, save_state
+from src.training.sweep import is_sweep, members, write_summary
 
 
 def train(options: TrainOptions) -> int:
@@ -49,16 +52,22 @@ def train(options: TrainOptions) -> int:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.amp
-    with distributed.process_group(device):
-        return _train(options, device)
-
-
-def _train(options: TrainOptions, device: torch.device) -> int:
     folder = run_folder(options)
+    runs = members(options)
+    with distributed.process_group(device):
+        for run in runs:
+            _train(run, folder.parent / run.exp_name, device)
+        if is_sweep(options) and distributed.is_main():
+            folders = [folder.parent / run.exp_name for run in runs]
+            say(_summary_line(folder, write_summary(folder, folders)))
+    return 0
+
+
+def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
     if options.resume and (folder / "result.json").is_file():
         if distributed.is_main():
             say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
-        return 0
+        return
     task = build_task(options)
     state = load_state(folder, options) if options.resume else None
     distributed.barrier()
@@ -79,6 +88,8 @@ def _train(options: TrainOptions, device: torch.device) -> int:
     if distributed.is_main():
         book = Logbook(folder, options.n_epoch, len(state.history))
         book.write_config(options, _resolved(task, engine, loaders))
+        if task.folds:
+            book.write_folds(speakers_by_fold(task.store, task.folds))
         say(_start_line(folder, task, model, device))
         save_state(folder, state, engine, task, options)  # Ctrl-C in epoch 0 finds a last.pth too
     for epoch in range(len(state.history), options.n_epoch):
@@ -91,7 +102,6 @@ def _train(options: TrainOptions, device: torch.device) -> int:
         book.finish(state.history, result, task.class_names)
         say(_closing_line(folder, result))
     distributed.barrier()
-    return 0
 
 
 def run_folder(options: TrainOptions) -> Path:
@@ -229,10 +239,7 @@ def _resolved(task: Task, engine: Engine, loaders: Loaders) -> dict[str, Any]:
         "class_names": task.class_names,
         "targets": task.targets,
         "clips": {name: len(part) for name, part in task.parts._asdict().items()},
-        "speakers": {
-            name: sorted({e.record.speaker for e in part} - {""})
-            for name, part in task.parts._asdict().items()
-        },
+        "speakers": {name: speakers_of(part) for name, part in task.parts._asdict().items()},
         "face_model": task.model_options.face_model,
         "speech_frames": task.model_options.speech_frames,
         "micro_batch": engine.micro_batch,
@@ -249,6 +256,15 @@ def _start_line(folder: Path, task: Task, model: nn.Module, device: torch.device
         f"Start {folder}: {task.model_options.mode}, {count_parameters(model):,} parameters, "
         f"{len(task.class_names)} classes, clips: {parts}, device {device}"
     )
+
+
+def _summary_line(folder: Path, summary: dict[str, Any]) -> str:
+    shown = []
+    for part in (name for name in ("valid", "test") if name in summary):
+        for name, short in (("accuracy", "acc"), ("unweighted_average_recall", "ua")):
+            score = summary[part][name]
+            shown.append(f"{part}_{short}: {score['mean']:.4f} +- {score['std']:.4f}")
+    return f"Done {folder}: mean and spread of {len(summary['runs'])} runs {' '.join(shown)}"
 
 
 def _closing_line(folder: Path, result: dict[str, Any]) -> str:

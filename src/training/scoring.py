@@ -1,14 +1,19 @@
 """Scores of a model on the clips of a run: each epoch on validation, the best one at the end."""
 
+import csv
+import io
 from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.special import softmax
 from torch import nn
 from torch.utils.data import DataLoader
 
+from src import distributed
 from src.data.examples import TARGETS, Example
 from src.errors import UserError
+from src.feature_store import write_atomic
 from src.metrics import SCALARS, score
 from src.training.checkpoint import best_checkpoint, load_checkpoint
 from src.training.loop import Predictions, evaluate
@@ -64,7 +69,7 @@ def final_scores(
     amp: torch.dtype | None,
 ) -> dict[str, Any]:
     """Score the best epoch once: on validation, on test where it is labelled, on both without each
-    modality.
+    modality; the answers go to ``predictions_valid.csv`` and ``predictions_test.csv``.
     """
     path = best_checkpoint(folder)
     if path is None:
@@ -82,7 +87,10 @@ def final_scores(
         if not examples:
             continue
         loader = loaders.evaluation(examples)
-        scores = head_scores(task, predict(model, loader, examples, device, amp))
+        predictions = predict(model, loader, examples, device, amp)
+        if distributed.is_main():
+            write_predictions(folder / f"predictions_{name}.csv", task, predictions)
+        scores = head_scores(task, predictions)
         result[name] = scores[task.main_head] | {"heads": scores}
         if task.model_options.mode == "multimodal":
             result[name]["without"] = {
@@ -92,6 +100,25 @@ def final_scores(
                 for modality in MODALITIES
             }
     return result
+
+
+def write_predictions(path: Path, task: Task, predictions: Predictions) -> None:
+    """A row a clip: its name, its labels, the answer and each class's probability."""
+    logits = predictions.logits[task.main_head]
+    names = (*task.class_names, "")  # -1 is unlabelled
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["clip", *TARGETS, "prediction", *task.class_names])
+    for clip, targets, answer, shares in zip(
+        predictions.ids,
+        predictions.targets,
+        logits.argmax(axis=1),
+        softmax(logits, axis=1),
+        strict=True,
+    ):
+        labels = [names[target] for target in targets]
+        rows.writerow([clip, *labels, names[answer], *(f"{share:.6f}" for share in shares)])
+    write_atomic(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -55,6 +55,7 @@ class Task:
     inputs: Inputs
     model_options: ModelOptions
     targets: dict[str, str]  # head -> label
+    folds: Folds | None = None
 
     @property
     def main_head(self) -> str:
@@ -85,9 +86,7 @@ def build_task(options: TrainOptions) -> Task:
     class_names = tuple(description["class_names"])
     face_model = _face_model(options, store)
     inputs = _inputs(options, face_model, _text_dim(options, store))
-    folds = Folds(options.n_folds, options.fold, options.folds_file) if options.n_folds else None
-    if folds and (folds.n_folds < 3 or folds.fold > folds.n_folds):
-        raise UserError("--n_folds wants 3 or more (test, validation, train), --fold one of them")
+    folds = _folds(options)
     needed = "features of that kind (see the state columns of manifest.csv)"
     parts = load_parts(store, class_names, inputs.usable, f"{options.mode} {needed}", folds)
     inputs = replace(inputs, speech_frames=_speech_frames(options, parts))
@@ -110,7 +109,7 @@ def build_task(options: TrainOptions) -> Task:
         modality_dropout=options.modality_dropout,
         multitask=options.mode == "multimodal" and options.lam > 0,
     )
-    return Task(store, description, class_names, parts, inputs, model_options, targets)
+    return Task(store, description, class_names, parts, inputs, model_options, targets, folds)
 
 
 def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
@@ -155,6 +154,12 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
         found, wanted = getattr(checkpoint.options, name), getattr(task.model_options, name)
         if found != wanted:
             raise UserError(f"{flag}: has --{name} {found}, this run {wanted}; make them agree")
+    heard = set(checkpoint.speakers) & set(speakers_of(task.parts.val + task.parts.test))
+    if heard:
+        raise UserError(
+            f"{flag}: was trained on speaker {min(heard)}, whom this run validates or tests on; "
+            "give the weights of the same fold"
+        )
     for name in ("denoise", "face_stride", "vggface"):
         found, wanted = checkpoint.features.get(name), task.feature_settings.get(name)
         if found != wanted and not (name == "vggface" and modality != "face"):
@@ -271,9 +276,22 @@ def _load_published(encoder: nn.Module, modality: str, options: TrainOptions) ->
 def _given(options: TrainOptions, modality: str) -> Checkpoint:
     """What ``--<modality>_load_weights`` names."""
     logs = Path(options.logs_dir or HOME / "logs")
-    return load_checkpoint(
-        find_checkpoint(getattr(options, f"{modality}_load_weights"), logs, modality)
-    )
+    given = getattr(options, f"{modality}_load_weights")
+    member = Path(options.exp_name).name if "/" in options.exp_name else ""
+    return load_checkpoint(find_checkpoint(given, logs, modality, member))
+
+
+def speakers_of(examples: list[Example]) -> list[str]:
+    """Their names, sorted, each once."""
+    return sorted({example.record.speaker for example in examples} - {""})
+
+
+def _folds(options: TrainOptions) -> Folds | None:
+    if not options.n_folds:
+        return None
+    if options.n_folds < 3 or options.fold > options.n_folds:
+        raise UserError("--n_folds wants 3 or more (test, validation, train), --fold one of them")
+    return Folds(options.n_folds, options.fold, options.folds_file)
 
 
 def _face_model(options: TrainOptions, store: FeatureStore) -> str:

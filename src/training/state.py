@@ -10,7 +10,7 @@ from src.errors import UserError
 from src.training.checkpoint import describe, load_checkpoint, prune, save_checkpoint
 from src.training.loop import Engine
 from src.training.options import TrainOptions
-from src.training.setup import Task
+from src.training.setup import Task, speakers_of
 
 MAY_CHANGE = {  # flags that may differ when a run goes on: none of them changes a number
     "num_workers",
@@ -118,5 +118,11 @@ def _describe(
     model: nn.Module, task: Task, epoch: int, metrics: dict[str, float]
 ) -> dict[str, Any]:
     return describe(
-        model, task.model_options, task.class_names, task.feature_settings, epoch, metrics
+        model,
+        task.model_options,
+        task.class_names,
+        task.feature_settings,
+        epoch,
+        metrics,
+        speakers_of(task.parts.train) if task.folds else (),
     )

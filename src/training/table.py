@@ -7,6 +7,7 @@ from pathlib import Path
 from src.command_line import run
 from src.errors import UserError
 from src.training.setup import MODALITIES
+from src.training.sweep import SUMMARY
 
 COLUMNS = ("run", "parameters", "WA", "UA", "macro-F1", "own WA", "clips")
 
@@ -14,12 +15,13 @@ COLUMNS = ("run", "parameters", "WA", "UA", "macro-F1", "own WA", "clips")
 def table(folder: Path) -> str:
     """Scores of all finished runs below ``folder``, on the integrated label.
 
-    Test scores where the test part is labelled, else those of validation.
+    Test scores where the test part is labelled, else those of validation. Runs of several folds or
+    seeds are one row: mean and standard deviation.
 
     Raises:
         UserError: there is no finished run.
     """
-    paths = sorted(folder.glob("*/*/result.json"))
+    paths = sorted([*folder.glob("*/*/result.json"), *folder.glob(f"*/*/{SUMMARY}")])
     if not paths:
         raise UserError(f"{folder}: holds no finished run; train one")
     rows = [COLUMNS, *(_row(path, folder) for path in paths)]
@@ -40,15 +42,22 @@ def _scores(path: Path) -> dict:
 def _row(path: Path, folder: Path) -> tuple[str, ...]:
     result = _scores(path)
     scores = result["scored"]["heads"]["on_integrated"]
+    runs = f" ({len(result['runs'])} runs)" if "runs" in result else ""
     return (
-        str(path.parent.relative_to(folder)),
+        f"{path.parent.relative_to(folder)}{runs}",
         f"{result['parameters']:,}",
-        f"{scores['accuracy']:.3f}",
-        f"{scores['unweighted_average_recall']:.3f}",
-        f"{scores['macro_f1']:.3f}",
-        f"{result['scored']['accuracy']:.3f}",
-        f"{scores['clips']} {'test' if 'test' in result else 'valid'}",
+        _number(scores["accuracy"]),
+        _number(scores["unweighted_average_recall"]),
+        _number(scores["macro_f1"]),
+        _number(result["scored"]["accuracy"]),
+        f"{scores.get('clips', '')} {'test' if 'test' in result else 'valid'}".strip(),
     )
+
+
+def _number(score: float | dict[str, float]) -> str:
+    if isinstance(score, dict):
+        return f"{score['mean']:.3f} ± {score['std']:.3f}"
+    return f"{score:.3f}"
 
 
 def _without(paths: list[Path], folder: Path) -> list[str]:
@@ -56,8 +65,10 @@ def _without(paths: list[Path], folder: Path) -> list[str]:
     for path in paths:
         without = _scores(path)["scored"].get("without")
         if without:
-            shown = ", ".join(f"{m} {without[m]['accuracy']:.3f}" for m in MODALITIES)
-            lines.append(f"{path.parent.relative_to(folder)} without: {shown} (WA)")
+            shown = ", ".join(
+                f"{m} {_number(without[m]['unweighted_average_recall'])}" for m in MODALITIES
+            )
+            lines.append(f"{path.parent.relative_to(folder)} without: {shown} (UA)")
     return lines
 
 
