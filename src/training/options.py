@@ -98,6 +98,13 @@ class TrainOptions:
     label_smoothing: float = flag(
         0.1, "share given to all classes", "augmentation", low=0.0, high=0.99
     )
+    class_weights: str = flag(
+        "none",
+        "weigh clips by how rare their class is in training: balanced gives every class the same "
+        "share in the loss, sqrt is halfway",
+        "optimization",
+        ("none", "sqrt", "balanced"),
+    )
 
     learning_rate: float = flag(4e-3, "at the end of the warmup", "optimization", low=0.0)
     batch_size: int = flag(32, "clips a step and rank", "optimization", low=1)

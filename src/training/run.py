@@ -22,7 +22,7 @@ from src.training.loop import (
     augment,
     train_one_epoch,
 )
-from src.training.losses import EmotionLoss
+from src.training.losses import EmotionLoss, class_weights
 from src.training.memory import micro_batch_size
 from src.training.options import TrainOptions
 from src.training.schedule import build_optimizer, build_schedule
@@ -154,7 +154,14 @@ def build_engine(
     engine = Engine(
         model=model,
         parallel=parallelise(model, device),
-        loss=EmotionLoss(task.targets, weights, options.label_smoothing),
+        loss=EmotionLoss(
+            task.targets,
+            weights,
+            options.label_smoothing,
+            class_weights(
+                options.class_weights, task.targets, task.parts.train, len(task.class_names)
+            ),
+        ),
         optimizer=optimizer,
         schedule=schedule,
         device=device,
