@@ -1,5 +1,6 @@
 """The models that answer: checkpoints rebuilt, averaged, calibrated, and their answers joined."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -53,9 +54,7 @@ def load_members(
     folder = Path(logs or HOME / "logs")
     if average:
         return [_average([p for w in weights for p in _run_checkpoints(w, folder)], device)]
-    members = [
-        _member(load_checkpoint(find_weights(w, folder)), temperature, device) for w in weights
-    ]
+    members = [_member(_load(find_weights(w, folder)), temperature, device) for w in weights]
     first = members[0].checkpoint
     for member in members[1:]:
         if member.checkpoint.class_names != first.class_names:
@@ -116,6 +115,21 @@ def inputs_of(options: ModelOptions) -> Inputs:
     )
 
 
+def _load(path: Path) -> Checkpoint:
+    """``load_checkpoint``, whatever is in the file."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on pickles that it then refuses
+            return load_checkpoint(path)
+    except UserError:
+        raise
+    except Exception as error:  # the unpickler raises what its input drives it to
+        raise UserError(
+            f"{path}: not readable as a checkpoint ({first_line(error)[:120]}); give one that "
+            "train.py made"
+        ) from error
+
+
 def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> Member:
     path = checkpoint.path
     try:
@@ -158,7 +172,7 @@ def _average(paths: list[Path], device: torch.device) -> Member:
     Raises:
         UserError: they are not of one model.
     """
-    checkpoints = sorted((load_checkpoint(path) for path in paths), key=lambda c: c.epoch)
+    checkpoints = sorted((_load(path) for path in paths), key=lambda c: c.epoch)
     newest = checkpoints[-1]
     for checkpoint in checkpoints:
         if asdict(checkpoint.options) != asdict(newest.options):

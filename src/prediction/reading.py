@@ -150,7 +150,7 @@ class ItemReader(Dataset):
             s: self.features(index, s) for s in dict.fromkeys(r.settings for r in self.readings)
         }
         failures = [f"{f.stage}: {f.reason}" for one in found.values() for f in one.failures]
-        samples = []
+        samples, records = [], []
         for reading in self.readings:
             features = found[reading.settings]
             misfit = _misfit(features, reading.inputs)
@@ -158,7 +158,10 @@ class ItemReader(Dataset):
                 failures.append(misfit)
                 features = features._replace(record=features.record._replace(text_state="failed"))
             samples.append(self._views(index, features, reading.inputs))
-        record = next(iter(found.values())).record
+            records.append(features.record)
+        reads_text = [r for r, x in zip(records, self.readings, strict=True) if x.inputs.text]
+        fitting = [record for record in reads_text if record.text_state == "ok"]
+        record = [*fitting, *reads_text, *records][0]
         return Prepared(index, record, samples, list(dict.fromkeys(failures)))
 
     def _views(self, index: int, features: Features, inputs: Inputs) -> list[Sample]:

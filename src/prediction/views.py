@@ -6,7 +6,7 @@ from src.data.dataset import Sample
 from src.preprocessing.audio import FRAME_SECONDS
 
 CROP_SHARE = 0.8  # of a clip's frames
-SHORTEST_CROP = 64  # frames: about a second
+SHORTEST_CROP = 32  # frames: half a second
 
 
 def views_of(sample: Sample, count: int) -> list[Sample]:

@@ -1,0 +1,72 @@
+"""Checkpoints with drawn weights, small enough to make in a test, and calls of predict.py."""
+
+import csv
+
+import torch
+from torch import nn
+
+from src.emotions import EMOTIONS
+from src.models import ModelOptions, build_model
+from src.prediction.options import PredictOptions
+from src.prediction.run import predict
+from src.training.checkpoint import describe, save_checkpoint
+from tests.features import SETTINGS
+
+TEXT_DIM = 12
+HIDDEN = 8
+
+
+class SlimNetwork(nn.Module):
+    """In place of EfficientNet where a test is about everything else: as many steps, one layer."""
+
+    def __init__(self, width=16):
+        super().__init__()
+        self._conv_head = nn.Conv2d(1, width, 32, stride=32)
+
+    def extract_features(self, pictures):
+        return torch.tanh(self._conv_head(pictures))
+
+
+def slim(monkeypatch):
+    """Every SpeechEncoder built from now on is slim."""
+    monkeypatch.setattr("src.models.speech.build_network", lambda _: SlimNetwork())
+
+
+def make_checkpoint(
+    folder, mode, seed=0, class_names=EMOTIONS, features=None, name="3_best_1.0000.pth", **options
+):
+    """Write a checkpoint with drawn weights that are large enough to tell clips apart."""
+    options = {"hidden": HIDDEN, "text_dim": TEXT_DIM, "speech_frames": 64, **options}
+    options = ModelOptions(mode=mode, n_classes=len(class_names), **options)
+    torch.manual_seed(seed)
+    model = build_model(options)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                module.weight.mul_(3.0)
+    stored = {"corpus": "qia2020", **(SETTINGS if features is None else features)}
+    path = folder / mode / f"run{seed}" / name
+    save_checkpoint(path, describe(model, options, class_names, stored, 3, {}))
+    return path
+
+
+def options_of(weights, folder, **flags):
+    weights = weights if isinstance(weights, list) else [weights]
+    settings = {"output": str(folder / "answers.csv"), "num_workers": 0, "threads": 1, **flags}
+    return PredictOptions(weights=[str(w) for w in weights], **settings)
+
+
+def answers_of(weights, folder, **flags):
+    """Run predict; the rows of the CSV."""
+    options = options_of(weights, folder, **flags)
+    assert predict(options) in (0, 1)
+    return rows_of(options.output)
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def probabilities_of(row, class_names=EMOTIONS):
+    return [float(row[name]) for name in class_names]
