@@ -57,15 +57,16 @@ def read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int]:
         raise UserError(f"--labels {path}: no such file; give a CSV with FileID,Emotion")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-        return {row["FileID"].strip(): class_names.index(row["Emotion"].strip()) for row in rows}
+            rows = [(row["FileID"].strip(), row["Emotion"].strip()) for row in csv.DictReader(file)]
     except (KeyError, AttributeError):
         raise UserError(f"--labels {path}: wants the columns FileID,Emotion") from None
     except (UnicodeDecodeError, csv.Error):
         raise UserError(f"--labels {path}: is not UTF-8 text in CSV form") from None
-    except ValueError as error:
-        known = " ".join(class_names)
-        raise UserError(f"--labels {path}: {error}; the models know {known}") from None
+    for identifier, emotion in rows:
+        if emotion not in class_names:
+            known = " ".join(class_names)
+            raise UserError(f"--labels {path}: {identifier} is {emotion!r}, not one of {known}")
+    return {identifier: class_names.index(emotion) for identifier, emotion in rows}
 
 
 def with_labels(items: Sequence[Item], labels: dict[str, int]) -> list[Item]:

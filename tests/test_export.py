@@ -1,0 +1,134 @@
+"""ONNX: the same answers as torch, at other lengths, and without torch."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from src.emotions import EMOTIONS
+from src.errors import UserError
+from src.paths import HOME
+from src.prediction.inputs import find_items
+from src.prediction.members import load_members
+from src.prediction.predictor import Predictor
+from src.prediction.run import predict
+from tests.features import make_features
+from tests.media import noise, tone, write_clip
+from tests.prediction import TEXT_DIM, answers_of, make_checkpoint, options_of, slim
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+PLAIN = {"denoise": "none", "face_stride": 8, "jpeg_quality": 95, "vggface": None}
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def exported(weights, folder):
+    """The session of an exported model."""
+    path = folder / "model.onnx"
+    assert predict(options_of(weights, folder, export=str(path))) == 0
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def session_answers(session, weights, items_folder, split="test"):
+    """onnxruntime's answers to the clips of a split, one at a time, from what torch reads."""
+    members = load_members([str(weights)], False, True, "", torch.device("cpu"))
+    items = find_items([], split, str(items_folder), members)
+    reader = Predictor(members, torch.device("cpu")).reader(items)
+    names = [one.name for one in session.get_inputs()]
+    answers = {}
+    for number, item in enumerate(items):
+        (views,) = reader[number].samples
+        if views:
+            fed = {name: feed(views[0], name) for name in names}
+            answers[item.clip.id] = session.run(None, fed)[0][0]
+    return answers
+
+
+def feed(sample, name):
+    """One clip's input by name, with a batch axis; words that are not there are one masked word."""
+    if name == "text_mask":
+        return np.ones((1, max(1, len(sample.text))), bool) & bool(len(sample.text))
+    if name == "text" and not len(sample.text):
+        return np.zeros((1, 1, sample.text.shape[1]), np.float32)
+    value = np.asarray(getattr(sample, name))[None]
+    return value.astype(np.float32) if value.dtype == np.float16 else value
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("text", {}),
+        ("face", {}),
+        ("speech", {}),
+        ("multimodal", {"fusion": "aligned"}),
+        ("multimodal", {"fusion": "concat", "multitask": True}),
+    ],
+)
+def test_every_mode_answers_as_torch_does(tmp_path, monkeypatch, capsys, mode, options):
+    """Lengths from 20 to 180 frames, 1 to 6 words, none at all: not those it was exported with."""
+    slim(monkeypatch)
+    absent = {"speech": {1}, "embedding": {2}, "text": {3}}
+    make_features(
+        tmp_path / "features", clips={"test": 6}, text_dim=TEXT_DIM, absent=absent, frames=(20, 180)
+    )
+    weights = make_checkpoint(tmp_path, mode, **options)
+    session = exported(weights, tmp_path)
+    assert "largest difference from torch" in capsys.readouterr().out
+    rows = answers_of(
+        weights, tmp_path, features_dir=str(tmp_path / "features"), split="test", probabilities=True
+    )
+    found = session_answers(session, weights, tmp_path / "features")
+    assert len(found) == (6 if mode == "multimodal" else 5)
+    for row in rows:
+        if row["Emotion"]:
+            wanted = [float(row[name]) for name in EMOTIONS]
+            np.testing.assert_allclose(found[row["FileID"]], wanted, atol=1e-5)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["class_names"]) == list(EMOTIONS)
+    assert json.loads(metadata["features"])["denoise"] == "none"
+    assert metadata["mode"] == mode
+
+
+def test_the_example_needs_no_torch(tmp_path):
+    """The real EfficientNet-B0, in a process in which torch cannot be imported."""
+    weights = make_checkpoint(tmp_path, "speech", features=PLAIN)
+    exported(weights, tmp_path)
+    clips = [tmp_path / "one.wav", tmp_path / "two.wav"]
+    write_clip(clips[0], None, np.concatenate([tone(0.7, 250), noise(0.4)]))
+    write_clip(clips[1], None, noise(2.3, seed=1))
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "torch.py").write_text("raise ImportError('no torch here')")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "examples/onnx_predict.py",
+            str(tmp_path / "model.onnx"),
+            *map(str, clips),
+        ],
+        cwd=HOME,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "hidden")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = answers_of(weights, tmp_path, input=[str(c) for c in clips], probabilities=True)
+    for line, row in zip(done.stdout.splitlines(), rows, strict=True):
+        name, emotion, probability = line.split()
+        assert (name, emotion) == (row["FileID"], row["Emotion"])
+        assert float(probability) == pytest.approx(float(row[emotion]), abs=2e-4)
+
+
+def test_an_ensemble_is_not_one_file(tmp_path):
+    weights = [make_checkpoint(tmp_path, "text", seed=seed) for seed in (0, 1)]
+    with pytest.raises(UserError, match="--export writes one model"):
+        predict(options_of(weights, tmp_path, export=str(tmp_path / "model.onnx")))

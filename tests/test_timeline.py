@@ -1,0 +1,124 @@
+"""Answers over time: windows of a longer recording."""
+
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from src.corpora import Clip, Labels
+from src.emotions import EMOTIONS
+from src.errors import UserError
+from src.prediction.recording import Span, read_recording, spans_of
+from src.prediction.run import predict
+from src.prediction.scenes import envelope
+from src.preprocessing.pipeline import FeatureSettings, Tools, extract
+from tests.features import make_features
+from tests.media import face_frame, noise, plain, silence, tone, write_clip
+from tests.prediction import TEXT_DIM, make_checkpoint, options_of, probabilities_of, rows_of, slim
+
+SETTINGS = FeatureSettings()
+PLAIN = {"denoise": "none", "face_stride": 8, "jpeg_quality": 95, "vggface": None}
+
+
+@pytest.fixture(autouse=True)
+def threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """6 s: a face for 3 s and then nobody; a voice, a pause of 2 s, another voice."""
+    path = tmp_path_factory.mktemp("media") / "long.mp4"
+    frames = [face_frame()] * 30 + [plain(90, 240, 180)] * 30
+    sound = [tone(2.0, 300), silence(2.0), noise(2.0, amplitude=0.3)]
+    return write_clip(path, frames, np.concatenate(sound), fps=10)
+
+
+@pytest.fixture(scope="module")
+def read(recording):
+    return read_recording(recording, SETTINGS, Tools())
+
+
+def test_windows_cover_the_recording():
+    assert spans_of(2.5, 4.0, 1.0) == [(0.0, 2.5)]
+    assert spans_of(6.5, 4.0, 1.0) == [(0.0, 4.0), (1.0, 5.0), (2.0, 6.0), (2.5, 6.5)]
+    spans = spans_of(601.3, 4.0, 1.0)
+    assert spans[-1].end == pytest.approx(601.3)
+    assert len(spans) == 599
+    assert max(b.start - a.start for a, b in pairwise(spans)) == 1.0
+
+
+def test_a_window_over_all_of_it_is_the_clip(recording, read):
+    """What a window shows a model is what preprocessing would have made of it."""
+    clip = Clip("long", "long", recording, "test", None, Labels(), None)
+    whole = extract(clip, SETTINGS, Tools(faces=False))
+    window = read.window(Span(0.0, read.duration))
+    np.testing.assert_array_equal(window.store.read_array("", "speech", ""), whole.speech)
+    assert window.record.start == pytest.approx(whole.interval.start)
+    assert window.record.frames == whole.interval.frames
+
+
+def test_faces_of_a_window_keep_the_clock_of_the_recording(read):
+    read = read._replace(waveform=None)  # or the window would be cut to what is spoken in it
+    track = read.window(Span(2.5, 5.5)).store.read_faces("", "")
+    assert track.time.min() >= 2.5
+    assert track.found[track.time < 2.8].all()
+    assert not track.found[track.time > 3.2].any()
+    assert track.decode().shape == (len(track.time), 160, 160, 3)  # nobody repeats somebody
+    assert read.window(Span(3.5, 5.5)).record.video_state == "no_face"
+
+
+def test_a_pause_holds_no_speech(read):
+    assert read.window(Span(2.3, 3.7)).record.speech_state == "silent"
+    assert read.window(Span(4.0, 6.0)).record.speech_state == "ok"
+
+
+def test_an_answer_every_hop_and_a_picture(recording, tmp_path, monkeypatch, capsys):
+    slim(monkeypatch)
+    weights = make_checkpoint(
+        tmp_path, "multimodal", features=PLAIN, face_model="resnet3d", face_frames=4, face_size=32
+    )
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"nothing")
+    options = options_of(
+        weights, tmp_path, input=[str(recording), str(broken)], timeline=True, window=2.0, hop=0.5
+    )
+    assert predict(options) == 0
+    rows = rows_of(options.output)
+    assert [float(row["start"]) for row in rows[:3]] == [0.0, 0.5, 1.0]
+    assert [float(row["end"]) - float(row["start"]) for row in rows[:-1]] == pytest.approx(
+        [2.0] * (len(rows) - 1)
+    )
+    for row in rows[:-1]:
+        assert sum(probabilities_of(row)) == pytest.approx(1.0, abs=1e-6)
+        assert row["Emotion"] == EMOTIONS[int(np.argmax(probabilities_of(row)))]
+    assert rows[0]["modalities"] == "speech face"
+    assert rows[-2]["modalities"] == "speech"
+    assert set(rows[-1].values()) == {"broken", ""}
+    assert "broken.mp4: not readable as media" in capsys.readouterr().err
+    picture = cv2.imread(str(tmp_path / "answers_long.png"))
+    assert picture.shape[1] > 1000
+    assert picture.std() > 20
+
+
+def test_what_has_no_time_is_refused(recording, tmp_path):
+    weights = make_checkpoint(tmp_path, "text", features=PLAIN)
+    with pytest.raises(UserError, match="words carry no times"):
+        predict(options_of(weights, tmp_path, input=[str(recording)], timeline=True))
+    make_features(tmp_path / "features", clips={"test": 2}, text_dim=TEXT_DIM)
+    face = make_checkpoint(tmp_path, "face")
+    flags = {"features_dir": str(tmp_path / "features"), "split": "test", "timeline": True}
+    with pytest.raises(UserError, match="wants media files; test000 is a clip of features/"):
+        predict(options_of(face, tmp_path, **flags))
+
+
+def test_an_envelope_holds_the_extremes():
+    waveform = np.sin(np.arange(100_000) / 37.0)
+    waveform[61_234] = 5.0
+    low, high = envelope(waveform)
+    assert (low.min(), high.max()) == (waveform.min(), 5.0)
+    assert envelope(np.array([0.5, -0.5])).tolist() == [[0.5, -0.5], [0.5, -0.5]]
