@@ -174,6 +174,7 @@ def test_a_run_leaves_the_files_of_the_design(finished):
         "confusion.png",
         "result.json",
         "predictions_valid.csv",
+        ".lock",
     }
     for name in ("curves.png", "confusion.png"):
         content = (folder / name).read_bytes()

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from src import distributed
 from src.data.examples import speakers_by_fold
 from src.errors import UserError
+from src.locking import only_run_in
 from src.paths import HOME
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.checkpoint import best_checkpoint
@@ -56,7 +58,9 @@ def train(options: TrainOptions) -> int:
     runs = members(options)
     with distributed.process_group(device):
         for run in runs:
-            _train(run, folder.parent / run.exp_name, device)
+            place_of_run = folder.parent / run.exp_name
+            with only_run_in(place_of_run) if distributed.is_main() else nullcontext():
+                _train(run, place_of_run, device)
         if is_sweep(options) and distributed.is_main():
             folders = [folder.parent / run.exp_name for run in runs]
             say(_summary_line(folder, write_summary(folder, folders)))
