@@ -70,7 +70,7 @@ def test_pixels_are_normalised_to_plus_and_minus_one_channels_first():
 
 
 def test_embeddings_are_the_networks_own_on_normalised_rgb(network, vggface_weights):
-    embeddings = FaceEmbedder(vggface_weights).embed(crops())
+    embeddings = FaceEmbedder(vggface_weights, dtype=torch.float32).embed(crops())
     assert embeddings.shape == (3, 512)
     assert embeddings.dtype == np.float16
     with torch.no_grad():
@@ -79,6 +79,23 @@ def test_embeddings_are_the_networks_own_on_normalised_rgb(network, vggface_weig
     np.testing.assert_allclose(embeddings, expected, atol=1e-3)
     assert np.abs(expected[0] - expected[2]).max() > 1e-2
     np.testing.assert_allclose(np.linalg.norm(embeddings.astype(np.float32), axis=1), 1, atol=2e-3)
+
+
+def test_bfloat16_changes_an_embedding_by_little(vggface_weights):
+    exact, quick = (
+        FaceEmbedder(vggface_weights, dtype=dtype).embed(crops()).astype(np.float64)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    assert (exact * quick).sum(axis=1).min() > 0.998
+    np.testing.assert_allclose(np.linalg.norm(quick, axis=1), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_used_where_the_processor_has_it(vggface_weights, monkeypatch, fast, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast)
+    embedder = FaceEmbedder(vggface_weights)
+    assert next(embedder.network.parameters()).dtype == dtype
+    assert embedder.embed(crops()).dtype == np.float16
 
 
 def test_rows_without_a_face_repeat_the_embedding_of_their_crop(vggface_weights):

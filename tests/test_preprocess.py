@@ -250,7 +250,7 @@ def test_the_description_names_corpus_classes_settings_and_versions(done):
     assert description["settings"] == {
         "denoise": "none",
         "face_stride": 8,
-        "jpeg_quality": 95,
+        "jpeg_quality": 88,
         "vggface": None,
     }
     assert description["versions"]["av"] == version("av")
@@ -355,7 +355,7 @@ def test_clips_that_are_gone_or_new_leave_and_join_the_manifest(own, capsys):
     [
         ({"denoise": "wiener"}, "denoise none, now it is wiener"),
         ({"face_stride": 4}, "face_stride 8, now it is 4"),
-        ({"jpeg_quality": 90}, "jpeg_quality 95, now it is 90"),
+        ({"jpeg_quality": 90}, "jpeg_quality 88, now it is 90"),
     ],
 )
 def test_other_settings_are_refused_and_change_nothing(own, changes, reason):

@@ -18,7 +18,7 @@ from src.preprocessing.audio import (
     extract_speech,
 )
 from src.preprocessing.face_embedding import FaceEmbedder
-from src.preprocessing.faces import FaceDetector, track_faces
+from src.preprocessing.faces import DETECT_SECONDS, FaceDetector, track_faces
 from src.preprocessing.text import TextError, read_word_embeddings
 from src.preprocessing.video import MediaError, MediaInfo, probe, read_frames, read_waveform
 
@@ -32,7 +32,7 @@ class FeatureSettings:
 
     denoise: str = "none"
     face_stride: int = 8  # mel frames between two crops
-    jpeg_quality: int = 95
+    jpeg_quality: int = 88
     vggface: str | None = None  # fingerprint of the embedding weights
     text: str | None = None  # name and fingerprint of what embedded the transcripts
 
@@ -158,7 +158,9 @@ def _extract_faces(
         features.states["video"] = "skipped"
         return
     times = sampled_times(features.interval, settings.face_stride)
-    track = track_faces(times, read_frames(path, times), tools.detector, settings.jpeg_quality)
+    frames = read_frames(path, times)
+    every = max(1, round(DETECT_SECONDS / (settings.face_stride * FRAME_SECONDS)))
+    track = track_faces(times, frames, tools.detector, settings.jpeg_quality, every)
     features.faces = track
     features.states["video"] = "ok" if track.found.any() else "no_face"
 

@@ -38,7 +38,7 @@ class PreprocessOptions:
     features_dir: str = flag("", "where features go; features/ beside the script", "data")
     denoise: str = flag("none", "denoising of the speech", "features", ("none", "wiener"))
     face_stride: int = flag(8, "mel frames (16 ms) between two face crops", "features", low=1)
-    jpeg_quality: int = flag(95, "of the stored face crops", "features", low=1, high=100)
+    jpeg_quality: int = flag(88, "of the stored face crops", "features", low=1, high=100)
     vggface_weights: str = flag(
         "auto", "VGG-Face weights: a file, auto (download) or none (no embeddings)", "features"
     )

@@ -1,0 +1,462 @@
+"""What preprocessing costs, side by side with decoding alone and with a straightforward program.
+
+    python benchmarks/preprocessing.py [CLIP ...] [--json FILE]
+
+On the clips given, or on a generated one of 6.3 s, 1280 x 720, 30 frames a second:
+
+- *plain decode* is ``ffmpeg -threads 1 -i CLIP -f null -``;
+- *reference* is how one would write it first: moviepy's ``get_frame`` at every mel frame (62.5 a
+  second), MTCNN at full size on every fourth, raw crops, every one embedded at 224 pixels;
+- *fast* is this project, one worker on one thread, at 7.8 and at 15.6 crops a second.
+
+Rows are measured in turn, ``--rounds`` times, and the median is shown. Times are CPU seconds unless
+a column says otherwise: on a machine that does other things as well, they are what can be compared.
+Without ``--vggface_weights`` the embedding network has drawn weights, which cost the same.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import cv2
+import librosa
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN, InceptionResnetV1
+from moviepy import VideoFileClip
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.clips import ffmpeg, make_clip, repeat_clip
+from src.corpora import Clip, Corpus, Labels
+from src.emotions import EMOTIONS
+from src.feature_store import FeatureStore
+from src.preprocessing import audio, faces, jobs, pipeline
+from src.preprocessing.face_embedding import fingerprint
+from src.preprocessing.pipeline import FeatureSettings, Tools
+from src.preprocessing.pool import outcomes
+from src.preprocessing.video import probe, read_frames
+
+STAGES = ("decode", "audio", "detection", "crops", "embedding", "writing")
+RATES = {"fast, 7.8 crops/s": 8, "fast, 15.6 crops/s": 4}
+SURE = faces.MIN_PROBABILITY
+
+
+@dataclass
+class Cost:
+    """What one run over one clip took."""
+
+    cpu: float = 0.0  # seconds
+    wall: float = 0.0
+    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    bytes: int = 0
+
+
+@contextmanager
+def clocked(cost: Cost, who: int = resource.RUSAGE_SELF) -> Iterator[None]:
+    """Add the CPU and wall seconds of the block, of this process or of its children."""
+    start, wall = _cpu(who), time.perf_counter()
+    yield
+    cost.cpu += _cpu(who) - start
+    cost.wall += time.perf_counter() - wall
+
+
+@contextmanager
+def stage(cost: Cost, name: str) -> Iterator[None]:
+    """Add the CPU seconds of the block to a stage."""
+    start = time.process_time()
+    yield
+    cost.stages[name] += time.process_time() - start
+
+
+def _cpu(who: int) -> float:
+    usage = resource.getrusage(who)
+    return usage.ru_utime + usage.ru_stime
+
+
+# -- plain decode --------------------------------------------------------------------------------
+
+
+def plain_decode(clip: Path) -> Cost:
+    """Decode everything once, on one thread, and throw it away."""
+    cost = Cost()
+    with clocked(cost, resource.RUSAGE_CHILDREN):
+        ffmpeg("-threads", "1", "-i", str(clip), "-threads", "1", "-f", "null", "-")
+    return cost
+
+
+# -- the straightforward program ------------------------------------------------------------------
+
+
+class Reference:
+    """Every mel frame a picture, every fourth of them searched for faces at full size."""
+
+    def __init__(self, weights: Path | None) -> None:
+        self.detector = MTCNN(keep_all=True)
+        self.embedder = InceptionResnetV1(pretrained=None, classify=False).eval()
+        if weights:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            self.embedder.load_state_dict({k: v for k, v in state.items() if "logits" not in k})
+
+    def run(self, clip: Path, folder: Path) -> tuple[Cost, np.ndarray]:
+        """All features of a clip into ``folder``; returns the log-mel as well."""
+        cost = Cost()
+        with clocked(cost), VideoFileClip(str(clip)) as video:
+            with stage(cost, "audio"):
+                log_mel, start = self.sound(video)
+            times = start + np.arange(log_mel.shape[1]) * audio.FRAME_SECONDS
+            crops = self.crops(video, times[times < video.duration], cost)
+            with stage(cost, "embedding"):
+                embedding = self.embed(crops) if len(crops) else np.zeros((0, 512))
+            with stage(cost, "writing"):
+                arrays = {"speech": log_mel, "video": crops, "embedding": embedding}
+                for name, values in arrays.items():
+                    np.save(folder / f"{name}.npy", values)
+        cost.bytes = (folder / "video.npy").stat().st_size
+        return cost, log_mel
+
+    def sound(self, video: VideoFileClip) -> tuple[np.ndarray, float]:
+        """Trimmed log-mel (128, T) and the time at which it starts."""
+        if video.audio is None:
+            return np.zeros((audio.N_MELS, int(video.duration / audio.FRAME_SECONDS))), 0.0
+        sound = video.audio.to_soundarray(fps=audio.SAMPLE_RATE).mean(axis=1).astype(np.float32)
+        trimmed, (first, _) = librosa.effects.trim(
+            sound, top_db=audio.TRIM_DB, frame_length=2 * audio.N_FFT, hop_length=audio.HOP_LENGTH
+        )
+        power = librosa.feature.melspectrogram(
+            y=trimmed, sr=audio.SAMPLE_RATE, n_fft=audio.N_FFT, hop_length=audio.HOP_LENGTH,
+            n_mels=audio.N_MELS, fmin=audio.F_MIN, fmax=audio.F_MAX,
+        )  # fmt: skip
+        decibel = librosa.power_to_db(power, ref=np.max, amin=1e-12, top_db=audio.DYNAMIC_RANGE)
+        return decibel / audio.DYNAMIC_RANGE + 1, first / audio.SAMPLE_RATE
+
+    def crops(self, video: VideoFileClip, times: np.ndarray, cost: Cost) -> np.ndarray:
+        """uint8 (F, 160, 160, 3), with the face of the last search."""
+        crops, face = [], None
+        for index, moment in enumerate(times):
+            with stage(cost, "decode"):
+                frame = video.get_frame(moment)
+            if index % 4 == 0:
+                with stage(cost, "detection"):
+                    face = self.look(frame) or face
+            if face is not None:
+                with stage(cost, "crops"):
+                    crops.append(faces.crop_face(frame, face.box))
+        return np.array(crops)
+
+    def look(self, frame: np.ndarray) -> faces.Detection | None:
+        """The largest sure face."""
+        boxes, probabilities = self.detector.detect(frame)
+        if boxes is None:
+            return None
+        boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+        return faces.choose_face(boxes, np.asarray(probabilities, np.float32), None)
+
+    @torch.inference_mode()
+    def embed(self, crops: np.ndarray) -> np.ndarray:
+        """(F, 512) of crops at 224 pixels, 32 at a time."""
+        large = np.stack([cv2.resize(crop, (224, 224)) for crop in crops])
+        pixels = torch.from_numpy(large).permute(0, 3, 1, 2)
+        batches = [((part.float() - 127.5) / 128) for part in pixels.split(32)]
+        return torch.cat([self.embedder(batch) for batch in batches]).numpy()
+
+
+# -- this project --------------------------------------------------------------------------------
+
+
+class Fast:
+    """The project's own code, with a clock on each stage."""
+
+    def __init__(self, stride: int, weights: Path | None) -> None:
+        self.tools = Tools(weights)
+        self.settings = FeatureSettings(
+            face_stride=stride, vggface=weights and fingerprint(weights)
+        )
+
+    def run(self, clip: Path, folder: Path) -> Cost:
+        """All features of a clip into ``folder``."""
+        cost, store = Cost(), FeatureStore(folder)
+        job = jobs.Job(as_clip(clip, clip.stem), None)
+        with _watched(cost), clocked(cost):
+            jobs.process(job, store, EMOTIONS, self.settings, self.tools)
+        cost.bytes = store.path("all", "video", clip.stem).stat().st_size
+        return cost
+
+
+def as_clip(path: Path, stem: str) -> Clip:
+    """A file as a corpus would list it."""
+    return Clip(stem, stem, path, "all", None, Labels(), None)
+
+
+@contextmanager
+def _watched(cost: Cost) -> Iterator[None]:
+    """Put a clock on the functions that make up each stage."""
+    parts = [
+        (pipeline, "read_waveform", "audio"),
+        (pipeline, "extract_speech", "audio"),
+        (faces.FaceDetector, "detect", "detection"),
+        (faces, "crop_face", "crops"),
+        (faces, "encode_jpeg", "crops"),
+        (pipeline, "embed_faces", "embedding"),
+        (jobs, "_store", "writing"),
+    ]
+    with ExitStack() as stack:
+        for owner, name, part in parts:
+            stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), cost, part)))
+        frames = _timed_iterator(pipeline.read_frames, cost)
+        stack.enter_context(patch.object(pipeline, "read_frames", frames))
+        yield
+
+
+def _timed(function: Callable, cost: Cost, part: str) -> Callable:
+    def run(*arguments: Any, **named: Any) -> Any:
+        with stage(cost, part):
+            return function(*arguments, **named)
+
+    return run
+
+
+def _timed_iterator(function: Callable, cost: Cost) -> Callable:
+    def run(*arguments: Any) -> Iterator:
+        source = iter(function(*arguments))
+        while True:
+            with stage(cost, "decode"):
+                item = next(source, source)
+            if item is source:
+                return
+            yield item
+
+    return run
+
+
+# -- quality -------------------------------------------------------------------------------------
+
+
+def quality(clip: Path, fast: Fast, reference: Reference, log_mel: np.ndarray) -> dict[str, float]:
+    """Faces, crops and log-mel of the fast path against the reference's, over the whole clip."""
+    info = probe(clip)
+    times = np.arange(0, info.duration, 8 * audio.FRAME_SECONDS)
+    track = faces.track_faces(times, read_frames(clip, times), fast.tools.detector, 95)
+    frames = list(read_frames(clip, times))
+    expected = [None if frame is None else reference.look(frame) for frame in frames]
+    found = [face is not None for face in expected]
+    both = [i for i, face in enumerate(expected) if face is not None and track.found[i]]
+    overlaps = [faces.overlap(track.box[i], expected[i].box) for i in both]
+    extracted = pipeline.extract(as_clip(clip, "a"), fast.settings, fast.tools)
+    return {
+        "frames": len(times),
+        "same_found": float(np.sum(np.array(found) == track.found)),
+        "overlaps": overlaps,
+        "psnr": _psnr(frames, track),
+        "log_mel_db": _log_mel_difference(extracted.speech, log_mel),
+    }
+
+
+def _psnr(frames: list[np.ndarray | None], track: faces.FaceTrack) -> list[float]:
+    """Stored crops against the same crops before coding, dB."""
+    values = []
+    stored = track.decode() if track.jpeg else np.zeros(0)
+    for row in np.flatnonzero(track.found):
+        exact = faces.crop_face(frames[row], track.box[row]).astype(np.float64)
+        values.append(10 * np.log10(255**2 / np.mean((exact - stored[row]) ** 2)))
+    return values
+
+
+def _log_mel_difference(fast: np.ndarray | None, reference: np.ndarray) -> float:
+    """Mean difference in dB over the frames that both have."""
+    if fast is None:
+        return 0.0
+    length = min(fast.shape[1], reference.shape[1])
+    difference = fast[:, :length].astype(np.float64) - reference[:, :length]
+    return float(np.abs(difference).mean() * audio.DYNAMIC_RANGE)
+
+
+# -- many clips ----------------------------------------------------------------------------------
+
+
+def clips_per_second(clip: Path, workers: int, count: int, weights: Path | None) -> float:
+    """Rate of a pool of ``workers`` once it runs: from the first clip of each to the last clip."""
+    corpus = Corpus("benchmark", EMOTIONS, [as_clip(clip, f"{n}") for n in range(count)])
+    settings = FeatureSettings(vggface=weights and fingerprint(weights))
+    todo = [jobs.Job(one, None) for one in corpus.clips]
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ):
+        store = FeatureStore(Path(folder))
+        done = [
+            time.perf_counter() for _ in outcomes(todo, corpus, store, settings, weights, workers)
+        ]
+    return (count - 2 * workers) / (done[-1] - done[2 * workers - 1])
+
+
+def peak_memory(clip: Path, weights: Path | None) -> float:
+    """Peak MB of a process of its own that makes all features of a clip."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_peak_of_one, clip, weights).result()
+
+
+def _peak_of_one(clip: Path, weights: Path | None) -> float:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        Fast(8, weights).run(clip, Path(folder))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+# -- all of it -----------------------------------------------------------------------------------
+
+
+def measure(clip: Path, weights: Path, rounds: int, folder: Path) -> dict[str, Any]:
+    """Costs of every row on one clip, and what the fast path's faces and sounds are worth."""
+    reference = Reference(weights)
+    fast = {name: Fast(stride, weights) for name, stride in RATES.items()}
+    costs: dict[str, list[Cost]] = {"plain decode": [], **{name: [] for name in fast}}
+    first, log_mel = reference.run(clip, folder)
+    for name in fast:
+        fast[name].run(clip, folder / "warm up")  # networks are loaded once a worker
+    for _ in range(rounds):
+        costs["plain decode"].append(plain_decode(clip))
+        for name, program in fast.items():
+            costs[name].append(program.run(clip, folder / name))
+    rows = {name: median(runs) for name, runs in costs.items()} | {"reference": first}
+    good = quality(clip, fast["fast, 7.8 crops/s"], reference, log_mel)
+    return {"clip": clip.name, "seconds": probe(clip).duration, "costs": rows, "quality": good}
+
+
+def median(runs: list[Cost]) -> Cost:
+    """Median of each figure."""
+    stages = {name: statistics.median(run.stages[name] for run in runs) for name in STAGES}
+    cpu, wall = (statistics.median(getattr(r, name) for r in runs) for name in ("cpu", "wall"))
+    return Cost(cpu, wall, stages, runs[0].bytes)
+
+
+def table(result: dict[str, Any]) -> str:
+    """The costs of one clip as a Markdown table."""
+    heads = ("", *STAGES, "all, CPU s", "all, wall s", "x plain decode", "crops MB / 6 s")
+    lines = [f"\n{result['clip']}, {result['seconds']:.1f} s\n", row(heads), row(["---"] * 11)]
+    plain = result["costs"]["plain decode"].cpu
+    for name, cost in result["costs"].items():
+        stages = [f"{cost.stages[part]:.3f}" if cost.bytes else "" for part in STAGES]
+        size = f"{6 * cost.bytes / result['seconds'] / 1e6:.2f}" if cost.bytes else ""
+        lines.append(
+            row(
+                [
+                    name,
+                    *stages,
+                    f"{cost.cpu:.2f}",
+                    f"{cost.wall:.2f}",
+                    f"{cost.cpu / plain:.2f}",
+                    size,
+                ]
+            )
+        )
+    return "\n".join(lines)
+
+
+def row(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def goals(results: list[dict[str, Any]]) -> dict[str, float]:
+    """The figures that DESIGN section 6 sets limits to, over all clips."""
+
+    def total(name: str, without: str = "") -> float:
+        costs = [result["costs"][name] for result in results]
+        return sum(cost.cpu - cost.stages.get(without, 0.0) for cost in costs)
+
+    fast = "fast, 7.8 crops/s"
+    checks = [result["quality"] for result in results]
+    overlaps = [value for check in checks for value in check["overlaps"]]
+    psnr = [value for check in checks for value in check["psnr"]]
+    return {
+        "crops + log-mel over plain decode (at most 2.5)": total(fast, "embedding")
+        / total("plain decode"),
+        "reference over fast, crops + log-mel": total("reference", "embedding")
+        / total(fast, "embedding"),
+        "reference over fast, with embeddings (25 or more)": total("reference") / total(fast),
+        "largest clip, MB of crops in 6 s (at most 0.5)": max(
+            6e-6 * result["costs"][fast].bytes / result["seconds"] for result in results
+        ),
+        "crops, median PSNR in dB (above 38)": statistics.median(psnr or [0]),
+        "crops, lowest PSNR in dB": min(psnr, default=0),
+        "face found or not as the reference, % of frames (98 or more)": 100
+        * sum(check["same_found"] for check in checks)
+        / sum(check["frames"] for check in checks),
+        "median IoU of boxes (0.85 or more)": statistics.median(overlaps or [0]),
+        "lowest IoU of boxes": min(overlaps, default=0),
+        "log-mel, mean difference in dB": max(check["log_mel_db"] for check in checks),
+    }
+
+
+def pools(clip: Path, count: int, rounds: int, weights: Path | None) -> dict[str, float]:
+    """Clips a second of one and of two workers, in turn."""
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for workers, values in rates.items():
+            values.append(clips_per_second(clip, workers, count * workers, weights))
+    one, two = (statistics.median(values) for values in rates.values())
+    ratio = statistics.median(b / a for a, b in zip(*rates.values(), strict=True))
+    return {"1 worker, clips/s": one, "2 workers, clips/s": two, "2 over 1 (1.7 or more)": ratio}
+
+
+def drawn_weights(folder: Path) -> Path:
+    """Weights of the embedding network that nobody trained."""
+    torch.manual_seed(0)
+    torch.save(InceptionResnetV1(classify=False).state_dict(), folder / "drawn.pt")
+    return folder / "drawn.pt"
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, print, write."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        weights = options.vggface_weights or drawn_weights(folder)
+        made = not options.clips and [make_clip(folder / "generated.mp4", 6.3)]
+        clips = made or options.clips
+        results = [measure(clip, weights, options.rounds, folder) for clip in clips]
+        for result in results:
+            print(table(result))
+        figures = goals(results)
+        figures |= pools(clips[0], options.pool_clips, options.rounds, None)
+        long = repeat_clip(clips[0], folder / "long.mp4", round(600 / results[0]["seconds"]))
+        figures["peak memory, MB"] = peak_memory(clips[0], weights)
+        figures["peak memory of a 10-minute clip, MB (below 1500)"] = peak_memory(long, weights)
+    print()
+    for name, value in figures.items():
+        print(row([name, f"{value:.4g}"]))
+    if options.json:
+        answer = {"clips": results, "figures": figures}
+        options.json.write_text(json.dumps(answer, indent=2, default=vars) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", nargs="*", type=Path, help="clips in place of a generated one")
+    parser.add_argument("--rounds", type=int, default=5, help="each row is measured so often")
+    parser.add_argument("--pool_clips", type=int, default=12, help="clips a worker of a pool")
+    parser.add_argument("--vggface_weights", type=Path, help="file; drawn weights without")
+    parser.add_argument("--json", type=Path, help="where to write all figures")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    main(parse())
