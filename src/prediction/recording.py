@@ -15,7 +15,7 @@ from src.feature_store import Record
 from src.prediction.reading import Features, ItemReader, MemoryStore
 from src.preprocessing.audio import FRAME_SECONDS, SAMPLE_RATE, Speech, extract_speech
 from src.preprocessing.faces import track_faces
-from src.preprocessing.pipeline import FeatureSettings, Tools, embed_faces
+from src.preprocessing.pipeline import FeatureSettings, Tools, detect_every, embed_faces
 from src.preprocessing.video import probe, read_frames, read_waveform
 
 PAUSE_DECIBEL = 40.0  # below the recording's peak: a window that stays there holds no speech
@@ -94,7 +94,8 @@ def read_recording(path: Path, settings: FeatureSettings, tools: Tools) -> Recor
     frames = tqdm(
         read_frames(path, times), desc=f"faces of {path.name}", total=len(times), disable=None
     )
-    faces = track_faces(times, frames, tools.detector, settings.jpeg_quality)
+    every = detect_every(settings)
+    faces = track_faces(times, frames, tools.detector, settings.jpeg_quality, every)
     embedded = tools.embedder is not None and faces.found.any()
     embedding = embed_faces(faces, tools.embedder) if embedded else None
     return Recording(duration, settings, waveform, faces, embedding)

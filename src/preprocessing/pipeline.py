@@ -103,6 +103,11 @@ def sampled_times(interval: Interval, face_stride: int) -> np.ndarray:
     return interval.start + np.arange(0, interval.frames, face_stride) * FRAME_SECONDS
 
 
+def detect_every(settings: FeatureSettings) -> int:
+    """Sampled frames from one detection of the face to the next."""
+    return max(1, round(DETECT_SECONDS / (settings.face_stride * FRAME_SECONDS)))
+
+
 def embed_faces(track: FaceTrack, embedder: FaceEmbedder) -> np.ndarray:
     """float16 (F, 512) embeddings of stored crops; a row without a face repeats its crop's."""
     unique = np.arange(len(track.jpeg))
@@ -159,7 +164,7 @@ def _extract_faces(
         return
     times = sampled_times(features.interval, settings.face_stride)
     frames = read_frames(path, times)
-    every = max(1, round(DETECT_SECONDS / (settings.face_stride * FRAME_SECONDS)))
+    every = detect_every(settings)
     track = track_faces(times, frames, tools.detector, settings.jpeg_quality, every)
     features.faces = track
     features.states["video"] = "ok" if track.found.any() else "no_face"
