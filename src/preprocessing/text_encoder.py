@@ -24,7 +24,7 @@ class TextEncoder:
 
     Words are those of the encoder's own tokenizer, which splits off punctuation. More than one
     layer is the mean over the last ones: the very last layer of a sentence encoder is bent to its
-    own task (MELD: 1.3 points of weighted F1 less than the last four of MiniLM, on validation).
+    own task (MELD, MiniLM: see ``recipes/meld.md``, one run each).
     """
 
     def __init__(self, source: str, layers: int = 1, device: str = "") -> None:
