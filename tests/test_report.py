@@ -189,7 +189,7 @@ def test_calibration_is_stored_beside_the_checkpoint_and_used(features, tmp_path
     weights = make_checkpoint(tmp_path, "text")
     flags = {"features_dir": str(features), "probabilities": True}
     before = answers_of(weights, tmp_path, split="test", **flags)
-    assert predict(options_of(weights, tmp_path, split="val", calibrate=True, **flags)) == 0
+    assert predict(options_of(weights, tmp_path, calibrate=True, **flags)) == 0
     temperature = read_temperature(weights)
     assert f"temperature {temperature:.4f}, on 14 clips" in capsys.readouterr().out
     after = answers_of(weights, tmp_path, split="test", **flags)
@@ -197,6 +197,8 @@ def test_calibration_is_stored_beside_the_checkpoint_and_used(features, tmp_path
         expected = softmax(np.log(probabilities_of(old)) / temperature)
         assert probabilities_of(new) == pytest.approx(expected, abs=1e-5)
     assert answers_of(weights, tmp_path, split="test", temperature=False, **flags) == before
+    with pytest.raises(UserError, match="leave --average_weights out"):
+        predict(options_of(weights, tmp_path, calibrate=True, average_weights=True, **flags))
     calibration_path(weights).write_text("{}", "utf-8")
     with pytest.raises(UserError, match=r"temperature\.json: damaged"):
         read_temperature(weights)
@@ -264,6 +266,15 @@ def test_the_page_is_whole_by_itself(report):
     assert kinds.count("attention") >= 1
     assert kinds.count("curves") == 1  # one of the two is a finished run
     assert len(coded) == len(kinds)
+
+
+def test_chosen_clips_are_looked_at(features, run_folder, tmp_path):
+    flags = {"features_dir": str(features), "split": "test", "bootstrap": 100, "show": 0}
+    chosen = ["test003", "test020", "test011"]  # the second has no words
+    options = options_of(run_folder, tmp_path, report=str(tmp_path / "out"), clips=chosen, **flags)
+    assert predict(options) == 0
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert re.findall(r"<figcaption>(test\d+)", page) == ["test003", "test011"]
 
 
 def test_clips_without_labels_cannot_be_scored(features, tmp_path):

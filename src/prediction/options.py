@@ -55,10 +55,14 @@ class PredictOptions:
     )
     label: str = flag("integrated", "which label counts", "score", ("integrated", "face", "speech"))
     labels: str = flag("", "a CSV with the columns FileID,Emotion that holds the labels", "score")
+    clips: list[str] = flag(  # noqa: RUF009
+        [], "FileIDs whose attention the report shows; the surest of each class without", "score",
+        type=str,
+    )  # fmt: skip
     show: int = flag(6, "mistakes and clips that the report shows", "score", low=0, high=50)
     bootstrap: int = flag(2000, "resamples behind an interval", "score", low=100)
     calibrate: bool = flag(
-        False, "fit a temperature on --split val and store it beside the checkpoint", "score"
+        False, "fit a temperature, on val without --split, and store it by the checkpoint", "score"
     )
 
     export: str = flag("", "write the model as ONNX to this file", "export")

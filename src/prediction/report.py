@@ -40,6 +40,7 @@ class Report:
     resamples: int
     show: int
     device: torch.device
+    chosen: Sequence[str] = ()  # FileIDs to look at closely
     pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -117,7 +118,14 @@ class Report:
         return wrong[np.argsort(-confidence, kind="stable")][: self.show].tolist()
 
     def _examples(self) -> list[int]:
-        """Rows of the most confident right answer of each class."""
+        """Rows of the clips to look at: those chosen, or the surest right one of each class."""
+        if self.chosen:
+            rows = range(len(self.answers))
+            return [
+                r
+                for r in rows
+                if self.answers[r].item.clip.id in self.chosen and self.main.answered[r]
+            ]
         confidence = np.nan_to_num(self.main.probabilities).max(axis=1)
         confidence[~self.main.answered | (self.main.answers != self.labels)] = -1.0
         best = [
@@ -157,7 +165,8 @@ class Report:
             draw_mistake(self._scene(row, self._looker(row)), path)
         for number, row in enumerate(self._examples()):
             said = self._describe(row)
-            caption = f"{said['id']}: {said['answer']} ({_percent(said['confidence'])}), right"
+            right = "right" if said["answer"] == said["label"] else f"labelled {said['label']}"
+            caption = f"{said['id']}: {said['answer']} ({_percent(said['confidence'])}), {right}"
             path = self._picture("attention", caption, f"attention_{number}.png")
             self._draw_attention(row, path)
         self._draw_curves()

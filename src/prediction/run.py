@@ -34,6 +34,10 @@ def predict(options: PredictOptions) -> int:
     Raises:
         UserError: flags, checkpoints or inputs that do not fit.
     """
+    if options.calibrate and options.average_weights:
+        raise UserError(
+            "--calibrate True fits checkpoints as they are; leave --average_weights out"
+        )
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     members = load_members(
@@ -75,7 +79,14 @@ def _report(
     folder = Path(options.report)
     known = labelled(answers, options.label)
     report = Report(
-        folder, predictor, known, options.label, options.bootstrap, options.show, device
+        folder,
+        predictor,
+        known,
+        options.label,
+        options.bootstrap,
+        options.show,
+        device,
+        options.clips,
     )
     scores = report.write()["scores"]
     shown = ", ".join(f"{name} {scores[key]:.4f}" for name, key in REPORTED.items())
@@ -114,7 +125,8 @@ def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item])
 
 
 def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
-    items = find_items(options.input, options.split, options.features_dir, members)
+    split = options.split or ("val" if options.calibrate and not options.input else "")
+    items = find_items(options.input, split, options.features_dir, members)
     if options.labels:
         names = members[0].checkpoint.class_names
         items = with_labels(items, read_labels(Path(options.labels), names))
