@@ -25,10 +25,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from moviepy import VideoFileClip
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.clips import ffmpeg, make_clip, repeat_clip
+from benchmarks.costs import Cost, clocked, median, row, stage, table
 from src.corpora import Clip, Corpus, Labels
 from src.emotions import EMOTIONS
 from src.feature_store import FeatureStore
@@ -53,41 +53,7 @@ from src.preprocessing.pipeline import FeatureSettings, Tools
 from src.preprocessing.pool import outcomes
 from src.preprocessing.video import probe, read_frames
 
-STAGES = ("decode", "audio", "detection", "crops", "embedding", "writing")
 RATES = {"fast, 7.8 crops/s": 8, "fast, 15.6 crops/s": 4}
-SURE = faces.MIN_PROBABILITY
-
-
-@dataclass
-class Cost:
-    """What one run over one clip took."""
-
-    cpu: float = 0.0  # seconds
-    wall: float = 0.0
-    stages: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
-    bytes: int = 0
-
-
-@contextmanager
-def clocked(cost: Cost, who: int = resource.RUSAGE_SELF) -> Iterator[None]:
-    """Add the CPU and wall seconds of the block, of this process or of its children."""
-    start, wall = _cpu(who), time.perf_counter()
-    yield
-    cost.cpu += _cpu(who) - start
-    cost.wall += time.perf_counter() - wall
-
-
-@contextmanager
-def stage(cost: Cost, name: str) -> Iterator[None]:
-    """Add the CPU seconds of the block to a stage."""
-    start = time.process_time()
-    yield
-    cost.stages[name] += time.process_time() - start
-
-
-def _cpu(who: int) -> float:
-    usage = resource.getrusage(who)
-    return usage.ru_utime + usage.ru_stime
 
 
 # -- plain decode --------------------------------------------------------------------------------
@@ -96,7 +62,7 @@ def _cpu(who: int) -> float:
 def plain_decode(clip: Path) -> Cost:
     """Decode everything once, on one thread, and throw it away."""
     cost = Cost()
-    with clocked(cost, resource.RUSAGE_CHILDREN):
+    with clocked(cost):
         ffmpeg("-threads", "1", "-i", str(clip), "-threads", "1", "-f", "null", "-")
     return cost
 
@@ -252,7 +218,8 @@ def quality(clip: Path, fast: Fast, reference: Reference, log_mel: np.ndarray) -
     """Faces, crops and log-mel of the fast path against the reference's, over the whole clip."""
     info = probe(clip)
     times = np.arange(0, info.duration, 8 * audio.FRAME_SECONDS)
-    track = faces.track_faces(times, read_frames(clip, times), fast.tools.detector, 95)
+    stored_at = fast.settings.jpeg_quality
+    track = faces.track_faces(times, read_frames(clip, times), fast.tools.detector, stored_at)
     frames = list(read_frames(clip, times))
     expected = [None if frame is None else reference.look(frame) for frame in frames]
     found = [face is not None for face in expected]
@@ -272,9 +239,9 @@ def _psnr(frames: list[np.ndarray | None], track: faces.FaceTrack) -> list[float
     """Stored crops against the same crops before coding, dB."""
     values = []
     stored = track.decode() if track.jpeg else np.zeros(0)
-    for row in np.flatnonzero(track.found):
-        exact = faces.crop_face(frames[row], track.box[row]).astype(np.float64)
-        values.append(10 * np.log10(255**2 / np.mean((exact - stored[row]) ** 2)))
+    for index in np.flatnonzero(track.found):
+        exact = faces.crop_face(frames[index], track.box[index]).astype(np.float64)
+        values.append(10 * np.log10(255**2 / np.mean((exact - stored[index]) ** 2)))
     return values
 
 
@@ -334,41 +301,6 @@ def measure(clip: Path, weights: Path, rounds: int, folder: Path) -> dict[str, A
     rows = {name: median(runs) for name, runs in costs.items()} | {"reference": first}
     good = quality(clip, fast["fast, 7.8 crops/s"], reference, log_mel)
     return {"clip": clip.name, "seconds": probe(clip).duration, "costs": rows, "quality": good}
-
-
-def median(runs: list[Cost]) -> Cost:
-    """Median of each figure."""
-    stages = {name: statistics.median(run.stages[name] for run in runs) for name in STAGES}
-    cpu, wall = (statistics.median(getattr(r, name) for r in runs) for name in ("cpu", "wall"))
-    return Cost(cpu, wall, stages, runs[0].bytes)
-
-
-def table(result: dict[str, Any]) -> str:
-    """The costs of one clip as a Markdown table."""
-    heads = ("", *STAGES, "all, CPU s", "all, wall s", "x plain decode", "crops MB / 6 s")
-    lines = [f"\n{result['clip']}, {result['seconds']:.1f} s\n", row(heads), row(["---"] * 11)]
-    plain = result["costs"]["plain decode"].cpu
-    for name, cost in result["costs"].items():
-        stages = [f"{cost.stages[part]:.3f}" if cost.bytes else "" for part in STAGES]
-        size = f"{6 * cost.bytes / result['seconds'] / 1e6:.2f}" if cost.bytes else ""
-        lines.append(
-            row(
-                [
-                    name,
-                    *stages,
-                    f"{cost.cpu:.2f}",
-                    f"{cost.wall:.2f}",
-                    f"{cost.cpu / plain:.2f}",
-                    size,
-                ]
-            )
-        )
-    return "\n".join(lines)
-
-
-def row(cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
 
 
 def goals(results: list[dict[str, Any]]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from facenet_pytorch import MTCNN
 
 from src.preprocessing.faces import (
     CROP_SIZE,
@@ -14,6 +15,7 @@ from src.preprocessing.faces import (
     overlap,
     track_faces,
 )
+from src.preprocessing.mtcnn import _suppress_nested
 from tests.media import face_box, paste_portrait, plain, portrait
 
 GREY = plain(90, width=320, height=200)
@@ -92,6 +94,54 @@ def test_unsure_faces_are_not_taken_whatever_their_size():
     assert choose_face(boxes, np.array([0.94, 0.9], np.float32), None) is None
     chosen = choose_face(boxes, np.array([0.94, 0.96], np.float32), None)
     np.testing.assert_array_equal(chosen.box, boxes[1])
+
+
+def test_detection_is_that_of_facenet_pytorch(detector):
+    """Windows are resized by another library; all else is the same."""
+    frame = with_faces(LEFT, RIGHT)
+    theirs, sure = MTCNN(keep_all=True, min_face_size=40).detect(frame)
+    boxes, probabilities = detector.network.detect(frame, 40)
+    assert len(boxes) == len(theirs) == 2
+    for box, probability in zip(theirs, sure, strict=True):
+        overlaps = [overlap(np.asarray(box, np.float32), own) for own in boxes]
+        assert max(overlaps) > 0.85
+        assert probabilities[np.argmax(overlaps)] == pytest.approx(probability, abs=0.02)
+
+
+def test_a_face_inside_a_face_is_none_and_the_surest_comes_first():
+    boxes = np.array([[0, 0, 99, 99], [20, 20, 59, 59], [200, 0, 299, 99]], np.float32)
+    kept = _suppress_nested(boxes, np.array([0.9, 0.8, 0.95], np.float32), 0.7)
+    assert kept.tolist() == [2, 0]
+    assert _suppress_nested(boxes[:0], np.zeros(0, np.float32), 0.7).tolist() == []
+
+
+def test_a_face_is_found_again_where_it_was_and_anywhere_else_when_it_is_gone(detector):
+    sides = []
+    search = detector.network.detect
+
+    def watched(picture, min_face):
+        sides.append(max(picture.shape))
+        return search(picture, min_face)
+
+    detector.network.detect = watched
+    try:
+        large = (0, 0, 200)
+        before = Detection(face_box(*large), 0.99)
+        near = detector.detect(with_faces(large), before)
+        assert overlap(near.box, before.box) > 0.8
+        assert len(sides) == 1
+        assert sides[0] < 200  # of 320
+        far = detector.detect(with_faces(RIGHT), Detection(before.box - 40, 0.99))
+        assert overlap(far.box, face_box(*RIGHT)) > 0.8
+        assert len(sides) == 3
+        assert sides[-1] == 320  # all of it
+    finally:
+        detector.network.detect = search
+
+
+def test_a_region_wholly_outside_the_frame_is_no_reason_to_crash(detector):
+    outside = Detection(np.array([900, 900, 960, 960], np.float32), 0.99)
+    assert overlap(detector.detect(with_faces(RIGHT), outside).box, face_box(*RIGHT)) > 0.8
 
 
 # -- tracks --------------------------------------------------------------------------------------

@@ -252,6 +252,7 @@ def test_the_description_names_corpus_classes_settings_and_versions(done):
         "face_stride": 8,
         "jpeg_quality": 88,
         "vggface": None,
+        "text": None,
     }
     assert description["versions"]["av"] == version("av")
 
@@ -408,7 +409,7 @@ def test_stride_quality_and_denoising_do_what_they_say(corpus, done, tmp_path):
     assert spectra[0].shape == spectra[1].shape
     assert (spectra[0] != spectra[1]).any()
     settings = store.read_description()["settings"]
-    assert settings == {**given, "vggface": None}
+    assert settings == {**given, "vggface": None, "text": None}
 
 
 # -- embeddings ----------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ class FaceDetector:
         """A face in a region of the frame, its shorter side scaled down to ``side``."""
         left, top, right, bottom = region
         part = frame[top:bottom, left:right]
-        scale = min(1.0, side / min(part.shape[:2]))
+        scale = min(1.0, side / max(1, min(part.shape[:2])))
         size = [max(1, round(length * scale)) for length in part.shape[1::-1]]
         if min(size) < MIN_FACE:
             return None
