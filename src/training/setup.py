@@ -44,6 +44,9 @@ ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
 }
 
 
+FEATURE_SETTINGS = {"face": ("vggface",), "text": ("text",)}  # what its features were made with
+
+
 @dataclass
 class Task:
     """The data of a run and the options of its model."""
@@ -160,9 +163,9 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
             f"{flag}: was trained on speaker {min(heard)}, whom this run validates or tests on; "
             "give the weights of the same fold"
         )
-    for name in ("denoise", "face_stride", "vggface"):
+    for name in ("denoise", "face_stride", *FEATURE_SETTINGS.get(modality, ())):
         found, wanted = checkpoint.features.get(name), task.feature_settings.get(name)
-        if found != wanted and not (name == "vggface" and modality != "face"):
+        if found != wanted:
             raise UserError(f"{flag}: trained on features of {name} {found}, these have {wanted}")
 
 

@@ -73,7 +73,7 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
     training = dict(checkpoint.training)
     before = training.pop("options")
     for name, value in asdict(options).items():
-        if name not in MAY_CHANGE and before.get(name) != value:
+        if name not in MAY_CHANGE and before.get(name, value) != value:
             raise UserError(
                 f"{folder}: was started with --{name} {before.get(name)}, now it is {value}; "
                 "resume with the same flags, or give another --exp_name"
