@@ -3,6 +3,7 @@
 import io
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -106,6 +107,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         TypeError,
         EOFError,
         KeyError,
+        struct.error,
         zipfile.BadZipFile,
         pickle.UnpicklingError,
     ) as error:
