@@ -18,10 +18,10 @@ FPS = 30
 AUDIO_RATE = 44_100
 
 
-def ffmpeg(*arguments: str) -> None:
-    """Run the ffmpeg binary that comes with moviepy, quietly."""
-    binary = imageio_ffmpeg.get_ffmpeg_exe()
-    subprocess.run([binary, "-v", "error", "-nostdin", "-y", *arguments], check=True)
+def ffmpeg(*arguments: str) -> bytes:
+    """Run the ffmpeg binary that comes with moviepy, quietly; returns what it writes to ``-``."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
 def make_clip(
