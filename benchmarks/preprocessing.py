@@ -102,6 +102,8 @@ class Reference:
 
         By ffmpeg: moviepy rounds to 16 bits, which drowns a quiet voice.
         """
+        if not probe(clip).has_audio:
+            return np.zeros((audio.N_MELS, round(probe(clip).duration / audio.FRAME_SECONDS))), 0.0
         rate = str(audio.SAMPLE_RATE)
         sound = np.frombuffer(
             ffmpeg("-i", str(clip), "-ac", "1", "-ar", rate, "-f", "f32le", "-"), np.float32
