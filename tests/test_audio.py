@@ -185,3 +185,12 @@ def test_denoising_is_used_when_asked_for():
     assert plain.log_mel.shape == denoised.log_mel.shape
     high = slice(100, 128)  # the filter smooths: the high bands fall
     assert denoised.log_mel[high].mean() < plain.log_mel[high].mean() - 0.01
+
+
+@pytest.mark.parametrize("samples", [1, 300, 2048, 50_000, 1_100_000])
+def test_trimming_is_librosas_own(samples):
+    generator = np.random.default_rng(samples)
+    loudness = np.interp(np.arange(samples), [0, samples / 2, samples], [0, 1, 0.001]) ** 2
+    waveform = (loudness * generator.normal(0, 0.1, samples)).astype(np.float32) + 1e-6
+    _, expected = librosa.effects.trim(waveform, top_db=20, frame_length=2048, hop_length=256)
+    assert trim_interval(waveform) == tuple(expected)

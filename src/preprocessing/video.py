@@ -69,6 +69,7 @@ def read_waveform(path: Path) -> np.ndarray:
             blocks.append(block)
             filled += len(block)
     waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    del blocks  # as large again
     if rate and rate != SAMPLE_RATE and waveform.size:
         waveform = librosa.resample(waveform, orig_sr=rate, target_sr=SAMPLE_RATE)
     return waveform
