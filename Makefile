@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test torture lint format clean-demo
+.PHONY: help install demo test benchmark torture lint format clean-demo
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -63,6 +63,10 @@ clean-demo:  ## forget the demo
 # -- tests ----------------------------------------------------------------------------------------
 test: lint  ## lint, then all tests with coverage
 	$(PY) -m pytest -n auto --dist loadfile --cov --cov-report=term
+
+benchmark: $(INSTALLED)  ## preprocessing and training against what bounds them (half an hour)
+	$(PY) benchmarks/preprocessing.py --json preprocessing.json
+	$(PY) benchmarks/training.py --json training.json
 
 torture: $(INSTALLED)  ## faults injected on purpose: kills, broken files (minutes)
 	$(PY) -m pytest -m torture tests/faults
