@@ -1,10 +1,15 @@
 """Fixtures that several test files share."""
 
+import signal
+
 import pytest
 import torch
 from facenet_pytorch import InceptionResnetV1
 
 from tests.media import portrait
+
+# A shell's background jobs start with Ctrl-C ignored; some tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
