@@ -1,6 +1,7 @@
 """One process or many: what torchrun's environment says, and the few collectives that are used."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,18 +10,32 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from src.errors import UserError
+
 TIMEOUT = timedelta(minutes=30)
+LOST_PEER = re.compile(r"gloo|Connection (closed|reset) by peer", re.IGNORECASE)
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the group that torchrun started, nccl on CUDA and gloo elsewhere; nothing without it."""
+    """Join the group that torchrun started, nccl on CUDA and gloo elsewhere; nothing without it.
+
+    Raises:
+        UserError: another process of the group died.
+    """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not LOST_PEER.search(str(error)):
+            raise
+        raise UserError(
+            "another process of the group died, so this one ends too; start all of them again: "
+            "--resume True goes on from the last whole epoch"
+        ) from error
     finally:
         dist.destroy_process_group()
 

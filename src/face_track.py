@@ -24,7 +24,11 @@ class FaceTrack(NamedTuple):
     found: np.ndarray  # bool (F,)
 
     def decode(self, rows: np.ndarray | None = None, size: int = CROP_SIZE) -> np.ndarray:
-        """Crops of the given rows (default: all) as uint8 (rows, size, size, 3) RGB."""
+        """Crops of the given rows (default: all) as uint8 (rows, size, size, 3) RGB.
+
+        Raises:
+            ValueError: a crop is damaged.
+        """
         wanted = self.crop if rows is None else self.crop[rows]
         pictures = {index: _decode_jpeg(self.jpeg[index], size) for index in set(wanted.tolist())}
         return np.stack([pictures[index] for index in wanted.tolist()])
@@ -45,7 +49,9 @@ def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
 
 
 def _decode_jpeg(coded: bytes, size: int) -> np.ndarray:
-    bgr = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR)
+    bgr = cv2.imdecode(np.frombuffer(coded, np.uint8), cv2.IMREAD_COLOR) if coded else None
+    if bgr is None:
+        raise ValueError("a face crop is no JPEG")
     if size != bgr.shape[0]:
         bgr = cv2.resize(bgr, (size, size), interpolation=cv2.INTER_AREA)
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -81,7 +81,16 @@ class FeatureStore:
         self.root = root
 
     def path(self, split: str, modality: str, name: str) -> Path:
-        """Where a feature lies; ``name`` is the stem, or the FileID for text."""
+        """Where a feature lies; ``name`` is the stem, or the FileID for text.
+
+        Raises:
+            UserError: the name would lead out of the folder.
+        """
+        if "/" in name or "\0" in name:
+            raise UserError(
+                f"{self.root / split}: a clip is called {name!r}, which is no file name; correct "
+                "it in the corpus or in manifest.csv"
+            )
         return self.root / split / MODALITY_FOLDERS[modality] / f"{name}{SUFFIXES[modality]}"
 
     # -- features --------------------------------------------------------------------------------
@@ -99,7 +108,7 @@ class FeatureStore:
             UserError: the file is missing or damaged.
         """
         path = self.path(split, modality, name)
-        return _read(path, lambda: _load_array(path))
+        return _read(path, lambda: _numbers(_load_array(path)))
 
     def write_faces(self, split: str, stem: str, track: FaceTrack) -> None:
         """Write the face crops of a clip."""
@@ -126,7 +135,7 @@ class FeatureStore:
             UserError: the file is missing or damaged.
         """
         path = self.path(split, "video", stem)
-        arrays = _read(path, lambda: _load_archive(path, ("time", "found")))
+        arrays = _read(path, lambda: _same_length(_load_archive(path, ("time", "found"))))
         return arrays["time"], arrays["found"]
 
     def write_text(self, split: str, identifier: str, words: np.ndarray) -> None:
@@ -142,7 +151,7 @@ class FeatureStore:
             UserError: the file is missing or damaged.
         """
         path = self.path(split, "text", identifier)
-        return _read(path, lambda: _load_archive(path, ("word_embed",)))["word_embed"]
+        return _read(path, lambda: _numbers(_load_archive(path, ("word_embed",))["word_embed"]))
 
     # -- lists -----------------------------------------------------------------------------------
 
@@ -217,8 +226,10 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except BaseException:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not error.filename:  # a full disk names no file
+            error.filename = str(path)
         raise
 
 
@@ -239,12 +250,31 @@ def _load_array(path: Path) -> np.ndarray:
         return np.lib.format.read_array(file, allow_pickle=False)
 
 
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """Refuse what would stop a training run much later, or never."""
+    if values.ndim != 2 or values.dtype.kind != "f":
+        raise ValueError(f"an array of {values.dtype} {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite")
+    return values
+
+
+def _same_length(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rows of a clip's face frames, which are all as many."""
+    if len({len(values) for values in arrays.values()}) > 1:
+        raise ValueError("its parts are of unequal length")
+    return arrays
+
+
 def _load_faces(path: Path) -> FaceTrack:
     arrays = _load_archive(path)
     ends = np.cumsum(arrays.pop("jpeg_bytes"))
     coded = arrays.pop("jpeg")
     jpeg = [part.tobytes() for part in np.split(coded, ends[:-1])] if len(ends) else []
-    return FaceTrack(jpeg=jpeg, **arrays)
+    track = FaceTrack(jpeg=jpeg, **_same_length(arrays))
+    if len(track.crop) and not -1 <= track.crop.min() <= track.crop.max() < len(jpeg):
+        raise ValueError("it names crops that it does not hold")
+    return track
 
 
 def _load_archive(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:

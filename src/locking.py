@@ -1,10 +1,11 @@
-"""One run a folder: a lock that ends with its process, however that ends."""
+"""One run a folder: locks that end with their process, however that ends."""
 
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from src.errors import UserError
 
@@ -12,26 +13,63 @@ NAME = ".lock"
 
 
 @contextmanager
-def only_run_in(folder: Path) -> Iterator[None]:
-    """Hold ``folder`` for this process; the file ``.lock`` stays, the lock on it does not.
+def only_run_in(folder: Path, name: str = NAME, beside_others: bool = False) -> Iterator[None]:
+    """Hold ``folder`` for this process; the file ``name`` goes with it, a kill may leave the file.
+
+    Args:
+        folder: made where it is not there.
+        name: of the lock's file; runs under other names do not meet.
+        beside_others: others may hold it too, if all of them say so.
 
     Raises:
         UserError: another process holds it; the line names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / NAME).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "unknown"
-            raise UserError(
-                f"{folder}: process {holder} is at work there; wait for it, or give another name"
-            ) from None
-        except OSError:  # a file system without locks
-            yield
-            return
+    kind = fcntl.LOCK_SH if beside_others else fcntl.LOCK_EX
+    file = _open(folder / name, kind)
+    with file:
         file.truncate(0)
         file.write(f"{os.getpid()} on {os.uname().nodename}")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            _remove(folder / name, file)
+
+
+def _open(path: Path, kind: int) -> TextIO:
+    """The locked file. One that its last holder removed while it was being opened is no lock."""
+    while True:
+        file = path.open("a+")
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                holder = file.read().strip() or "unknown"
+            raise UserError(
+                f"{path.parent}: process {holder} is at work there; wait for it, or name another "
+                "folder"
+            ) from None
+        except OSError:  # a file system without locks
+            return file
+        if is_current(file):
+            return file
+        file.close()
+
+
+def is_current(file: TextIO) -> bool:
+    """Whether an open file is still the one under its name."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path, file: TextIO) -> None:
+    """By the last holder, while it holds the lock: nobody can be given a file that is going."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # others are still at work, or there are no locks
+        return
+    path.unlink(missing_ok=True)

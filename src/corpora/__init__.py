@@ -1,9 +1,11 @@
 """The corpora this project reads. A new one is a module with a ``load`` and a line below."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from src.corpora import cremad, emodb, meld, qia2020, ravdess, table
 from src.corpora.clip import Clip, Corpus, Labels
+from src.corpora.takes import note_passed_over
 from src.errors import UserError
 
 __all__ = ["CORPORA", "Clip", "Corpus", "Labels", "load_corpus"]
@@ -28,7 +30,7 @@ def load_corpus(name: str, folder: Path) -> Corpus:
     """
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; put the {name} corpus there or give --data_dir")
-    corpus = CORPORA[name](folder)
+    corpus = _readable_names(CORPORA[name](folder))
     seen: dict[tuple[str, str], Clip] = {}
     for clip in corpus.clips:
         other = seen.setdefault((clip.split, clip.stem), clip)
@@ -38,3 +40,14 @@ def load_corpus(name: str, folder: Path) -> Corpus:
                 "rename one of them"
             )
     return corpus
+
+
+def _readable_names(corpus: Corpus) -> Corpus:
+    """Without the clips whose names are no text: no list could hold them."""
+    wrong = [clip.stem for clip in corpus.clips if not _is_text(clip.stem + clip.id)]
+    note_passed_over(corpus.name, [Path(ascii(name)) for name in wrong], "names not in UTF-8")
+    return replace(corpus, clips=[clip for clip in corpus.clips if _is_text(clip.stem + clip.id)])
+
+
+def _is_text(name: str) -> bool:
+    return name.isascii() or not any(0xD800 <= ord(letter) <= 0xDFFF for letter in name)

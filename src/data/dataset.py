@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from src.batch import Batch
 from src.data.examples import TARGETS, Example
+from src.data.faults import Ledger
 from src.data.transforms import (
     SpeechAugmentation,
     SpeechCrop,
@@ -20,8 +21,9 @@ from src.data.transforms import (
     rows_within,
     spread_rows,
 )
-from src.face_track import EMBEDDING_SIZE
-from src.feature_store import FeatureStore, Record
+from src.errors import UserError
+from src.face_track import EMBEDDING_SIZE, FaceTrack
+from src.feature_store import AGAIN, FeatureStore, Record
 from src.preprocessing.audio import FRAME_SECONDS, N_MELS
 
 MAX_WORDS = 200
@@ -79,7 +81,9 @@ class FeatureDataset(Dataset):
         inputs: Inputs,
         training: bool = False,
         seed: int = 0,
+        ledger: Ledger | None = None,
     ) -> None:
+        self.ledger = ledger
         self.store = store
         self.examples = examples
         self.inputs = inputs
@@ -98,6 +102,8 @@ class FeatureDataset(Dataset):
         """
         epoch, index = key
         example = self.examples[index]
+        if self.ledger:
+            self.ledger.note(example.record.stem)
         generator = np.random.default_rng((self.seed, epoch, index)) if self.training else None
         crop = self._speech(example, generator) if self.inputs.speech else None
         face = self._face(example, crop, generator) if self.inputs.face else (None, None, None)
@@ -119,6 +125,7 @@ class FeatureDataset(Dataset):
         record = example.record
         if record.speech_state == "ok":
             values = self.store.read_array(example.split, "speech", record.stem).astype(np.float32)
+            self._check(example, "speech", values.shape[0] == N_MELS and values.shape[1] > 0)
         else:  # no voice: zeros as long as the clip, so that the clock stays
             values = np.zeros((N_MELS, max(record.frames, 1)), np.float32)
         if generator is None:
@@ -146,9 +153,11 @@ class FeatureDataset(Dataset):
             rows = rows_within(time, start, crop.values.shape[1])
         rows = self._choose_rows(rows, generator, fixed=crop is not None)
         if track is None:
-            values = self.store.read_array(example.split, "embedding", record.stem)[rows]
+            embedding = self.store.read_array(example.split, "embedding", record.stem)
+            self._check(example, "embedding", embedding.shape == (len(time), EMBEDDING_SIZE))
+            values = embedding[rows]
         else:
-            pictures = track.decode(rows, self.inputs.face_size)
+            pictures = self._decode(example, track, rows)
             if generator is not None and generator.random() < 0.5:
                 pictures = pictures[:, :, ::-1]
             values = np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))
@@ -180,7 +189,23 @@ class FeatureDataset(Dataset):
     def _text(self, example: Example) -> np.ndarray:
         if example.record.text_state != "ok":
             return np.zeros((0, self.inputs.text_dim), np.float32)
-        return self.store.read_text(example.split, example.record.id)[:MAX_WORDS]
+        words = self.store.read_text(example.split, example.record.id)[:MAX_WORDS]
+        self._check(example, "text", words.shape[1] == self.inputs.text_dim)
+        return words
+
+    def _decode(self, example: Example, track: FaceTrack, rows: np.ndarray) -> np.ndarray:
+        try:
+            return track.decode(rows, self.inputs.face_size)
+        except ValueError:
+            self._check(example, "video", False)
+            raise
+
+    def _check(self, example: Example, modality: str, fits: bool) -> None:
+        """Refuse a feature that is not of the shape that its record and the others have."""
+        if not fits:
+            name = example.record.id if modality == "text" else example.record.stem
+            path = self.store.path(example.split, modality, name)
+            raise UserError(f"{path}: damaged, or of other features than the rest; {AGAIN}")
 
 
 def collate(samples: Sequence[Sample]) -> Labelled:

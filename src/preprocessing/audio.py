@@ -16,6 +16,7 @@ DYNAMIC_RANGE = 80.0  # dB below the clip's peak
 TRIM_DB = 20.0  # what is this far below the loudest frame is silence
 SILENCE_PEAK = 1e-4  # full scale 1: a clip that never passes -80 dB has no voice
 BLOCK_FRAMES = 3750  # a minute
+LOUDEST = 1e4  # full scale 1: the squares of what is louder would soon be infinite
 WIENER_SAMPLES = 3  # scipy's own default window
 
 
@@ -35,8 +36,11 @@ def extract_speech(waveform: np.ndarray, denoise: str = "none") -> Speech | None
         denoise: ``wiener`` or ``none``.
     """
     waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
-    if waveform.size == 0 or np.abs(waveform).max() < SILENCE_PEAK:
+    peak = np.abs(waveform).max(initial=0.0)
+    if peak < SILENCE_PEAK:
         return None
+    if peak > LOUDEST:
+        waveform = waveform / peak
     first, last = trim_interval(waveform)
     speech = waveform[first:last]
     if denoise == "wiener":

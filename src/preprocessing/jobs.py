@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from src.corpora import Clip, Corpus
+from src.errors import UserError
 from src.feature_store import (
     MODALITY_FOLDERS,
     SUFFIXES,
@@ -16,6 +17,8 @@ from src.feature_store import (
 )
 from src.preprocessing.journal import Known, Outcome
 from src.preprocessing.pipeline import ClipFeatures, FeatureSettings, Tools, embed_faces, extract
+
+LONGEST_NAME = 230  # bytes: file systems take 255, with what is added while a file is written
 
 
 class Job(NamedTuple):
@@ -58,12 +61,39 @@ def process(
 ) -> Outcome:
     """Extract and store the features of one clip."""
     clip = job.clip
-    if job.previous is not None:
-        track = store.read_faces(clip.split, clip.stem)
-        store.write_array(clip.split, "embedding", clip.stem, embed_faces(track, tools.embedder))
+    if job.previous is not None and _embed(clip, store, tools):
         return Outcome(clip.split, job.previous._replace(embedding_state="ok"), [])
+    if len(clip.stem.encode()) > LONGEST_NAME:
+        reason = f"its name has more than {LONGEST_NAME} bytes; rename it"
+        return _outcome(clip, _nothing("name", reason), class_names)
     features = extract(clip, settings, tools)
     _store(store, clip, features)
+    return _outcome(clip, features, class_names)
+
+
+def lost(job: Job, reason: str, store: FeatureStore, class_names: tuple[str, ...]) -> Outcome:
+    """The outcome of a clip whose worker died of it or was ended."""
+    clip = job.clip
+    _sweep(store, Corpus("", class_names, [clip]))
+    return _outcome(clip, _nothing("process", reason), class_names)
+
+
+def _nothing(stage: str, reason: str) -> ClipFeatures:
+    states = dict.fromkeys(MODALITY_FOLDERS, "failed")
+    return ClipFeatures(states=states, failures=[(stage, reason)])
+
+
+def _embed(clip: Clip, store: FeatureStore, tools: Tools) -> bool:
+    """Add the embedding to stored crops; not to damaged ones, which are then made again."""
+    try:
+        embedding = embed_faces(store.read_faces(clip.split, clip.stem), tools.embedder)
+    except (UserError, ValueError):
+        return False
+    store.write_array(clip.split, "embedding", clip.stem, embedding)
+    return True
+
+
+def _outcome(clip: Clip, features: ClipFeatures, class_names: tuple[str, ...]) -> Outcome:
     failures = [Failure(clip.stem, stage, reason) for stage, reason in features.failures]
     return Outcome(clip.split, _record(clip, features, class_names), failures)
 

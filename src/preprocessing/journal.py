@@ -75,7 +75,7 @@ def find_journals(store: FeatureStore) -> list[Path]:
 
 def _read_lines(path: Path) -> Iterator[Outcome]:
     try:
-        lines = path.read_text("utf-8", "replace").splitlines()
+        lines = path.read_text("utf-8", "replace").split("\n")
     except FileNotFoundError:
         return
     for line in lines:

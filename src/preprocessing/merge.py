@@ -1,14 +1,13 @@
 """What all processes found, in one manifest: done by whichever finishes last."""
 
 import fcntl
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from src.corpora import Clip, Corpus
 from src.feature_store import MODALITY_FOLDERS, FeatureStore, remove_partial_files
+from src.locking import is_current
 from src.preprocessing.jobs import label_columns
 from src.preprocessing.journal import Known, Outcome, find_journals, read_known
 
@@ -23,7 +22,7 @@ def folder_lock(store: FeatureStore) -> Iterator[None]:
     while True:
         with path.open("a") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)
-            if not _is_current(file):  # removed by its last holder while this process waited
+            if not is_current(file):  # removed by its last holder while this process waited
                 continue
             try:
                 yield
@@ -80,13 +79,6 @@ def summarise(
 def key(clip: Clip) -> tuple[str, str]:
     """What a clip is known by."""
     return clip.split, clip.stem
-
-
-def _is_current(file: TextIO) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
-    except FileNotFoundError:
-        return False
 
 
 def _relabelled(outcome: Outcome, clip: Clip, corpus: Corpus) -> Outcome:

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from src.corpora.clip import Clip
+from src.errors import UserError, first_line
 from src.face_track import FaceTrack
 from src.preprocessing.audio import (
     FRAME_SECONDS,
@@ -119,8 +120,12 @@ def embed_faces(track: FaceTrack, embedder: FaceEmbedder) -> np.ndarray:
 def _attempt(features: ClipFeatures, stage: str, work: Callable[[], T]) -> T | None:
     try:
         return work()
-    except (MediaError, TextError, MemoryError) as error:
-        features.failures.append((stage, str(error) or type(error).__name__))
+    except UserError:  # of the weights, not of the clip
+        raise
+    except Exception as error:  # a broken clip costs itself, whatever a library makes of it
+        known = isinstance(error, MediaError | TextError)
+        reason = first_line(error) if known else f"{type(error).__name__}: {first_line(error)}"
+        features.failures.append((stage, reason))
         features.states[stage] = "failed"
         return None
 

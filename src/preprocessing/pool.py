@@ -1,28 +1,19 @@
-"""Worker processes: one clip at a time each, on one thread."""
+"""The clips that have work left, dealt out to worker processes."""
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from itertools import islice
-from multiprocessing.connection import wait as wait_for
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from src.corpora import Corpus
-from src.errors import UserError
 from src.feature_store import FeatureStore
-from src.preprocessing.jobs import Job, process
+from src.preprocessing.jobs import Job, lost, process
 from src.preprocessing.journal import Outcome
 from src.preprocessing.pipeline import FeatureSettings, Tools
 from src.preprocessing.shards import local_processes, local_rank
+from src.preprocessing.workers import Crew, Lost, answers
 
 _worker: dict[str, Any] = {}
 
@@ -46,62 +37,41 @@ def outcomes(
     settings: FeatureSettings,
     weights: Path | None,
     num_workers: int,
+    clip_timeout: float = 0.0,
 ) -> Iterator[Outcome]:
-    """Outcomes in the order in which the clips are done."""
+    """Outcomes in the order in which the clips are done.
+
+    A clip that kills its worker, or takes longer than ``clip_timeout`` seconds, is a failed one.
+    Without workers there is nobody to watch over the clips.
+    """
     context = (store, corpus.class_names, settings, weights)
-    if num_workers == 0 or len(jobs) <= 1:
-        _prepare_worker(device_of(0, 1), *context)
+    if num_workers == 0:
+        _prepare_worker(0, 1, *context)
         yield from map(_work, jobs)
         return
-    with _pool(min(num_workers, len(jobs)), context) as pool:
-        todo = iter(jobs)
-        running = {pool.submit(_work, job) for job in islice(todo, 4 * num_workers)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(_work, job) for job in islice(todo, len(done))}
-            yield from map(_result, done)
+    size = min(num_workers, len(jobs))
+    crew = Crew(_start_worker, (size, *context), _work, clip_timeout)
+    for answer in answers(jobs, size, crew):
+        if isinstance(answer, Lost):
+            answer = lost(answer.job, answer.reason, store, corpus.class_names)
+        yield answer
 
 
-@contextmanager
-def _pool(size: int, context: tuple) -> Iterator[ProcessPoolExecutor]:
-    spawn = multiprocessing.get_context("spawn")
-    started = spawn.Value("i", 0)
-    pool = ProcessPoolExecutor(size, spawn, _start_worker, (started, size, *context))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _result(future: Future) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a worker process died (out of memory?); run again, it goes on from there, with fewer "
-            "--num_workers if it happens again"
-        ) from None
-
-
-def _start_worker(started: Synchronized, size: int, *context: Any) -> None:
-    """First thing in a worker: one thread, Ctrl-C left to the parent, no life without it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _start_worker(worker: int, *context: Any) -> None:
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (wait_for([parent.sentinel]), os._exit(1)), daemon=True).start()
-    with started.get_lock():
-        worker, started.value = started.value, started.value + 1
-    _prepare_worker(device_of(worker, size), *context)
+    _prepare_worker(worker, *context)
 
 
 def _prepare_worker(
-    device: str,
+    worker: int,
+    workers: int,
     store: FeatureStore,
     class_names: tuple[str, ...],
     settings: FeatureSettings,
     weights: Path | None,
 ) -> None:
-    _worker["context"] = (store, class_names, settings, Tools(weights, device))
+    tools = Tools(weights, device_of(worker, workers))
+    _worker["context"] = (store, class_names, settings, tools)
 
 
 def _work(job: Job) -> Outcome:

@@ -1,6 +1,8 @@
 """A corpus to ``features/``: what is missing is extracted by a pool of workers, nothing else."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -10,6 +12,7 @@ from src.command_line import flag
 from src.corpora import CORPORA, Corpus, load_corpus
 from src.errors import UserError
 from src.feature_store import FORMAT, FeatureStore
+from src.locking import only_run_in
 from src.paths import HOME
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
 from src.preprocessing.jobs import find_jobs
@@ -26,6 +29,7 @@ from src.preprocessing.transcripts import (
 )
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
+RUN_LOCK = ".run.lock"
 TEXT_PACKAGES = ("transformers", "tokenizers")  # an extra, not always there
 
 
@@ -57,6 +61,13 @@ class PreprocessOptions:
         "features",
     )
     num_workers: int = flag(default_workers(), "processes; 0 works in this one", "running", low=0)
+    clip_timeout: float = flag(
+        600.0,
+        "seconds a clip may take before it is given up as failed; 0 waits for ever, and so do "
+        "0 workers",
+        "running",
+        low=0,
+    )
     shard: str = flag(
         "",
         "K/N: do the K-th of N shares of the clips, from 1/N to N/N, beside the others",
@@ -93,13 +104,35 @@ def preprocess(options: PreprocessOptions) -> int:
         fingerprint(weights) if weights else None,
         embedder.name if embedder else None,
     )
-    with folder_lock(store):
-        _describe(store, corpus, settings)
+    with alone(store, shard):
+        with folder_lock(store):
+            _describe(store, corpus, settings)
+        return _extract(options, store, corpus, shard, settings, weights, embedder)
+
+
+@contextmanager
+def alone(store: FeatureStore, shard: Shard) -> Iterator[None]:
+    """One process a share: shards work side by side, but not beside one that does everything."""
+    whole = only_run_in(store.root, RUN_LOCK, beside_others=shard.count > 1)
+    share = only_run_in(store.root, f".run.{shard.name}.lock") if shard.count > 1 else nullcontext()
+    with whole, share:
+        yield
+
+
+def _extract(
+    options: PreprocessOptions,
+    store: FeatureStore,
+    corpus: Corpus,
+    shard: Shard,
+    settings: FeatureSettings,
+    weights: Path | None,
+    embedder: WordEmbedder | None,
+) -> int:
     mine = shard.of(corpus)
     journal, show = Journal(store, shard.name), local_rank() == 0
     known = read_known(store)
     jobs = find_jobs(store, mine, known, settings)
-    work = outcomes(jobs, mine, store, settings, weights, options.num_workers)
+    work = outcomes(jobs, mine, store, settings, weights, options.num_workers, options.clip_timeout)
     journal.work(work, known, len(jobs), show)
     if embedder:
         pending = find_pending(mine, known)

@@ -57,7 +57,7 @@ def read_waveform(path: Path) -> np.ndarray:
         origin = _origin(container)
         blocks: list[np.ndarray] = []
         filled, rate = 0, 0
-        resampler = av.AudioResampler(format="fltp")
+        resampler = av.AudioResampler(format="flt")
         for block, frame_rate, time in _audio_blocks(container, stream, resampler):
             rate = frame_rate
             gap = 0 if time is None else round((time - origin) * rate) - filled
@@ -128,8 +128,10 @@ def _audio_blocks(
     """Mono float32 blocks with their sample rate and time in seconds."""
     for frame in _decode(container, stream):
         time = frame.time
-        for planar in resampler.resample(frame):
-            yield planar.to_ndarray().mean(axis=0, dtype=np.float32), planar.sample_rate, time
+        for packed in resampler.resample(frame):
+            # not planar: PyAV reads past the eighth plane of a sound with more channels
+            channels = packed.to_ndarray().reshape(-1, packed.layout.nb_channels)
+            yield channels.mean(axis=1, dtype=np.float32), packed.sample_rate, time
 
 
 def _origin(container: av.container.InputContainer) -> float:

@@ -5,6 +5,8 @@ import io
 import json
 import platform
 import subprocess
+import sys
+import threading
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +31,7 @@ class Logbook:
         self.folder = folder
         self.n_epoch = n_epoch
         folder.mkdir(parents=True, exist_ok=True)
+        threading.excepthook = _tell_of_thread
         self.writer = SummaryWriter(str(folder), purge_step=resumed_from or None)
 
     def write_config(self, options: TrainOptions, resolved: dict[str, Any]) -> None:
@@ -89,6 +92,14 @@ class Logbook:
 def say(line: str) -> None:
     """A whole line on stdout, for ``>> logs.txt``."""
     print(line, flush=True)
+
+
+def _tell_of_thread(error: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes from a thread of its own, whose traceback a full disk would print."""
+    if issubclass(error.exc_type, OSError):
+        print(f"note: no more TensorBoard events: {error.exc_value}", file=sys.stderr)
+    else:
+        threading.__excepthook__(error)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ class Engine:
     accumulate: int = 1
     clip_norm: float = 0.0
     seed: int = 0
+    skipped_steps: int = 0  # of the epoch, left out by the scaler
 
     def autocast(self) -> torch.autocast:
         """Mixed precision, where it is on."""
@@ -147,8 +148,10 @@ def update_weights(engine: Engine) -> None:
     if engine.clip_norm > 0:
         nn.utils.clip_grad_norm_(engine.model.parameters(), engine.clip_norm)
     if engine.scaler:
+        scale = engine.scaler.get_scale()
         engine.scaler.step(engine.optimizer)
         engine.scaler.update()
+        engine.skipped_steps += engine.scaler.get_scale() < scale  # gradients that overflowed
     else:
         engine.optimizer.step()
     engine.optimizer.zero_grad(set_to_none=True)

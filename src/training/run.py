@@ -6,12 +6,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from src import distributed
 from src.data.examples import speakers_by_fold
+from src.data.faults import told_in_one_line
 from src.errors import UserError
 from src.locking import only_run_in
 from src.paths import HOME
@@ -21,6 +23,7 @@ from src.training.logbook import Logbook, say
 from src.training.loop import (
     Augmentation,
     Engine,
+    Predictions,
     augment,
     train_one_epoch,
 )
@@ -96,12 +99,13 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
             book.write_folds(speakers_by_fold(task.store, task.folds))
         say(_start_line(folder, task, model, device))
         save_state(folder, state, engine, task, options)  # Ctrl-C in epoch 0 finds a last.pth too
-    for epoch in range(len(state.history), options.n_epoch):
-        if options.patience and state.epochs_without_best >= options.patience:
-            break
-        run_epoch(epoch, options, task, engine, loaders, state, folder, book)
-    distributed.barrier()  # the best checkpoint is on disk
-    result = final_scores(folder, task, loaders, device, engine.amp)
+    with told_in_one_line(loaders.ledger):
+        for epoch in range(len(state.history), options.n_epoch):
+            if options.patience and state.epochs_without_best >= options.patience:
+                break
+            run_epoch(epoch, options, task, engine, loaders, state, folder, book)
+        distributed.barrier()  # the best checkpoint is on disk
+        result = final_scores(folder, task, loaders, device, engine.amp)
     if book:
         book.finish(state.history, result, task.class_names)
         say(_closing_line(folder, result))
@@ -208,11 +212,15 @@ def run_epoch(
     started = time.monotonic()
     loaders.train_batches.epoch = epoch
     torch.manual_seed(options.seed * 1_000_003 + epoch)  # dropout
+    engine.skipped_steps = 0
     train_loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), epoch)
     trained = time.monotonic()
     candidate = validation_model(options, engine, loaders)
     predictions = predict(candidate, loaders.val, task.parts.val, engine.device, engine.amp)
+    _check_finite(predictions, epoch)
     row = {"epoch": epoch, "train_loss": train_loss, **validation_row(task, predictions)}
+    if engine.scaler:
+        row["skipped_steps"] = engine.skipped_steps
     row["lr"] = engine.optimizer.param_groups[0]["lr"]
     row["train_seconds"] = round(trained - started, 2)
     row["seconds"] = round(time.monotonic() - started, 2)
@@ -223,6 +231,18 @@ def run_epoch(
             save_best(folder, candidate, task, epoch, scalars, options.keep)
         save_state(folder, state, engine, task, options)
         book.write_epoch(state.history)
+
+
+def _check_finite(predictions: Predictions, epoch: int) -> None:
+    """Stop before weights that are lost replace those that are not."""
+    for logits in predictions.logits.values():
+        lost = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(lost):
+            raise UserError(
+                f"the answer for {predictions.ids[lost[0]]} is not finite after epoch {epoch}; "
+                "last.pth is still that of the epoch before; lower --learning_rate, give "
+                "--clip_norm 1 or --amp False"
+            )
 
 
 def validation_model(options: TrainOptions, engine: Engine, loaders: Loaders) -> nn.Module:

@@ -18,6 +18,7 @@ from src import distributed
 from src.batch import Batch
 from src.data.dataset import FeatureDataset, Inputs, collate
 from src.data.examples import Example, Folds, Parts, load_parts
+from src.data.faults import Ledger
 from src.data.sampling import EvalBatches, TrainBatches
 from src.data.transforms import padded_length
 from src.errors import UserError
@@ -210,6 +211,7 @@ class Loaders:
 
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
+        self.ledger = Ledger(self.workers)
         training = self.dataset(self.task.parts.train, training=True)
         self.train_batches = TrainBatches(
             len(training),
@@ -224,7 +226,9 @@ class Loaders:
     def dataset(self, examples: list[Example], training: bool = False) -> FeatureDataset:
         """Clips of a part."""
         task = self.task
-        return FeatureDataset(task.store, examples, task.inputs, training, self.options.seed)
+        return FeatureDataset(
+            task.store, examples, task.inputs, training, self.options.seed, self.ledger
+        )
 
     def evaluation(self, examples: list[Example], shared: bool = True) -> DataLoader:
         """Batches of equal padded length; ``shared`` out among the ranks, or all on each."""
@@ -348,7 +352,7 @@ def _text_dim(options: TrainOptions, store: FeatureStore) -> int:
 def _targets(options: TrainOptions, parts: Parts) -> dict[str, str]:
     """Which label each head learns; integrated where the corpus has no label of its own."""
     own = {
-        name: name if any(getattr(example, name) >= 0 for example in parts.train) else "integrated"
+        name: name if _labelled(parts.train, name) and _labelled(parts.val, name) else "integrated"
         for name in ("speech", "face")
     }
     if options.mode == "multimodal":
@@ -356,3 +360,7 @@ def _targets(options: TrainOptions, parts: Parts) -> dict[str, str]:
     if options.target == "integrated" or options.mode == "text":
         return {options.mode: "integrated"}
     return {options.mode: own[options.mode]}
+
+
+def _labelled(examples: list[Example], label: str) -> bool:
+    return any(getattr(example, label) >= 0 for example in examples)
