@@ -99,7 +99,12 @@ def _read_labels(path: Path) -> dict[str, int]:
                 source = f"{path}:{rows.line_num}"
                 if not row["FileID"]:
                     raise UserError(f"{source}: has no FileID; add it or remove the line")
-                labels[row["FileID"].strip()] = parse_emotion(row["Emotion"] or "", source)
+                identifier = row["FileID"].strip()
+                label = parse_emotion(row["Emotion"] or "", source)
+                if labels.setdefault(identifier, label) != label:
+                    raise UserError(f"{source}: gives {identifier} a second label; keep one")
     except UnicodeDecodeError:
         raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: not a readable CSV file ({error}); correct it") from None
     return labels
