@@ -68,8 +68,15 @@ benchmark: $(INSTALLED)  ## preprocessing and training against what bounds them 
 	$(PY) benchmarks/preprocessing.py --json preprocessing.json
 	$(PY) benchmarks/training.py --json training.json
 
-torture: $(INSTALLED)  ## faults injected on purpose: kills, broken files (minutes)
-	$(PY) -m pytest -m torture tests/faults
+torture: $(INSTALLED)  ## faults injected on purpose: kills, broken files (minutes); ends with a table
+	$(PY) -m pytest -m "torture or not torture" tests/faults
+
+audit: .audit/bin/pip-audit  ## known vulnerabilities of the tested versions, by pip-audit (network)
+	$< --no-deps --disable-pip -r constraints.txt
+
+.audit/bin/pip-audit:
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 
 lint: $(INSTALLED)  ## ruff
 	$(PY) -m ruff check .

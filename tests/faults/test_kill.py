@@ -30,7 +30,9 @@ CLIPS = 12
 @pytest.fixture(scope="module")
 def server():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["src.preprocessing.run", "src.training.run", __name__])
+    context.set_forkserver_preload(
+        ["src.preprocessing.run", "src.training.run", "tests.faults.warm", __name__]
+    )
     return context
 
 

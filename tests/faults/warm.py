@@ -1,0 +1,9 @@
+"""Imported once by the process that others are forked from: what loads at its first use, loaded."""
+
+import torch._dynamo  # noqa: F401  the first optimizer imports it
+import torch.utils.tensorboard  # noqa: F401
+
+from src.preprocessing.audio import extract_speech
+from tests.faults.media import VOICE
+
+extract_speech(VOICE)  # librosa compiles and imports lazily: seconds

@@ -1,0 +1,42 @@
+"""The time base of speech against video, for any interval, stride and crop."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.data.transforms import rows_within
+from src.preprocessing.audio import FRAME_SECONDS
+from src.preprocessing.pipeline import Interval, sampled_times
+
+INTERVALS = st.builds(
+    lambda start, frames: Interval(start, start + frames * FRAME_SECONDS, frames),
+    st.floats(0, 600),
+    st.integers(1, 3000),
+)
+
+
+@given(INTERVALS, st.integers(1, 64))
+def test_face_f_is_at_speech_frame_f_times_the_stride(interval, stride):
+    times = sampled_times(interval, stride)
+    frames = (times - interval.start) / FRAME_SECONDS
+    np.testing.assert_allclose(frames, np.arange(len(times)) * stride, atol=1e-6)
+    assert len(times) == -(-interval.frames // stride)
+    assert interval.start <= times[0] <= times[-1] < interval.end
+
+
+@given(INTERVALS, st.integers(1, 64), st.data())
+def test_a_crop_of_the_speech_takes_the_faces_of_its_own_time(interval, stride, data):
+    first = data.draw(st.integers(0, interval.frames - 1))
+    length = data.draw(st.integers(1, interval.frames - first))
+    times = sampled_times(interval, stride).astype(np.float32)
+    start = interval.start + first * FRAME_SECONDS
+    end = start + length * FRAME_SECONDS
+    rows = rows_within(times, start, length)
+    slack = 1e-3  # float32 seconds
+    sure = np.flatnonzero((times > start + slack) & (times < end - slack))
+    assert set(sure) <= set(rows)
+    if len(sure):
+        assert ((times[rows] > start - slack) & (times[rows] < end + slack)).all()
+    else:  # a step has a face even so: the nearest one
+        distance = np.abs(times - (start + end) / 2)
+        assert distance[rows].max() <= distance.min() + length * FRAME_SECONDS + slack
