@@ -1,6 +1,6 @@
 """Imported once by the process that others are forked from: what loads at its first use, loaded."""
 
-import torch._dynamo  # noqa: F401  the first optimizer imports it
+import torch._dynamo
 import torch.utils.tensorboard  # noqa: F401
 
 from src.preprocessing.audio import extract_speech
