@@ -1,9 +1,7 @@
 """Processes that work on one job at a time: one that dies or hangs costs its job, nothing else."""
 
 import multiprocessing
-import os
 import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +11,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
 from src.errors import UserError
+from src.processes import end_with_parent
 
 GRACE = 10.0  # seconds a worker has to finish its job when the run is over
 
@@ -142,8 +141,7 @@ def _cause_of_death(worker: _Worker) -> str:
 def _serve(pipe: Connection, number: int, crew: Crew) -> None:
     """A worker's life: Ctrl-C left to the parent, no life without it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+    end_with_parent()
     try:
         crew.prepare(number, *crew.arguments)
         pipe.send(("ready", None))

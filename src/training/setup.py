@@ -32,6 +32,7 @@ from src.models import (
     load_kinetics,
 )
 from src.paths import HOME
+from src.processes import end_with_parent
 from src.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from src.training.loop import to_device
 from src.training.options import TrainOptions
@@ -269,6 +270,7 @@ def loader_workers(wanted: int) -> int:
 
 
 def _start_worker(_: int) -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
