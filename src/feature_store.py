@@ -157,7 +157,7 @@ class FeatureStore:
 
     def write_manifest(self, split: str, records: Sequence[Record]) -> None:
         """Replace ``manifest.csv``."""
-        _write_rows(self.root / split / "manifest.csv", Record._fields, records)
+        write_csv(self.root / split / "manifest.csv", Record._fields, records)
 
     def read_manifest(self, split: str) -> list[Record]:
         """All rows of ``manifest.csv``; none where there is no such file.
@@ -170,7 +170,7 @@ class FeatureStore:
 
     def write_failures(self, split: str, failures: Sequence[Failure]) -> None:
         """Replace ``failures.csv``."""
-        _write_rows(self.root / split / "failures.csv", Failure._fields, failures)
+        write_csv(self.root / split / "failures.csv", Failure._fields, failures)
 
     def read_failures(self, split: str) -> list[Failure]:
         """All rows of ``failures.csv``; none where there is no such file."""
@@ -292,7 +292,8 @@ def _read(path: Path, load: Callable[[], Any]) -> Any:
         raise UserError(f"{path}: damaged ({reason}); {AGAIN}") from error
 
 
-def _write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A CSV file with a heading, whole or not at all."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

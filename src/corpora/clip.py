@@ -27,6 +27,12 @@ class Clip(NamedTuple):
     transcript: str = ""  # the words spoken, for a text encoder; empty where there are none
 
 
+def acted_clip(path: Path, speaker: str, emotion: int) -> Clip:
+    """A take of an acted corpus: one label for face, voice and both; no official split, no text."""
+    labels = Labels(emotion, emotion, emotion)
+    return Clip(path.stem, path.stem, path, "all", speaker, labels, text=None)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A named list of clips and the class names their label indices point into."""

@@ -9,7 +9,7 @@ by speaker.
 import re
 from pathlib import Path
 
-from src.corpora.clip import Clip, Corpus, Labels
+from src.corpora.clip import Clip, Corpus, acted_clip
 from src.corpora.takes import TakeFile, choose_takes, files_below, note_passed_over
 from src.errors import UserError
 
@@ -52,12 +52,4 @@ def _load_clip(path: Path) -> Clip:
             "correct the name"
         )
     emotion = list(EMOTIONS).index(match["emotion"])
-    return Clip(
-        id=path.stem,
-        stem=path.stem,
-        path=path,
-        split="all",
-        speaker=match["speaker"],
-        labels=Labels(emotion, emotion, emotion),
-        text=None,
-    )
+    return acted_clip(path, match["speaker"], emotion)

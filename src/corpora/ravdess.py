@@ -11,7 +11,7 @@ had. Two sentences only, so there is no text. There are no official splits: the 
 import re
 from pathlib import Path
 
-from src.corpora.clip import Clip, Corpus, Labels
+from src.corpora.clip import Clip, Corpus, acted_clip
 from src.corpora.takes import TakeFile, choose_takes, files_below, note_passed_over
 from src.errors import UserError
 
@@ -82,12 +82,4 @@ def _load_clip(path: Path, class_names: tuple[str, ...]) -> Clip:
             f"{path}: emotion {match['emotion']} is not from 01 to {len(class_names):02d}; "
             "correct the name"
         )
-    return Clip(
-        id=path.stem,
-        stem=path.stem,
-        path=path,
-        split="all",
-        speaker=match["actor"],
-        labels=Labels(emotion, emotion, emotion),
-        text=None,
-    )
+    return acted_clip(path, match["actor"], emotion)

@@ -1,14 +1,11 @@
 """Answers to files: the CSV that is handed in."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from src.feature_store import write_atomic
+from src.feature_store import write_csv
 from src.prediction.predictor import Answer, present
 from src.prediction.reading import Reading
 
@@ -39,12 +36,3 @@ def write_answers(
 def shown(probabilities: np.ndarray) -> list[str]:
     """Probabilities to eight digits; empty where there are none."""
     return ["" if np.isnan(value) else f"{value:.8f}" for value in probabilities]
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV file, whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    write_atomic(path, lambda file: file.write(text.getvalue().encode()))

@@ -8,7 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from src.errors import UserError
-from src.prediction.answers import shown, write_csv
+from src.feature_store import write_csv
+from src.prediction.answers import shown
 from src.prediction.inputs import Item
 from src.prediction.options import PredictOptions
 from src.prediction.plots import Scene, draw_timeline

@@ -1,7 +1,5 @@
 """Scores of a model on the clips of a run: each epoch on validation, the best one at the end."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from torch.utils.data import DataLoader
 from src import distributed
 from src.data.examples import TARGETS, Example
 from src.errors import UserError
-from src.feature_store import write_atomic
+from src.feature_store import write_csv
 from src.metrics import SCALARS, score
 from src.training.checkpoint import best_checkpoint, load_checkpoint
 from src.training.loop import Predictions, evaluate
@@ -106,19 +104,17 @@ def write_predictions(path: Path, task: Task, predictions: Predictions) -> None:
     """A row a clip: its name, its labels, the answer and each class's probability."""
     logits = predictions.logits[task.main_head]
     names = (*task.class_names, "")  # -1 is unlabelled
-    text = io.StringIO(newline="")
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["clip", *TARGETS, "prediction", *task.class_names])
-    for clip, targets, answer, shares in zip(
-        predictions.ids,
-        predictions.targets,
-        logits.argmax(axis=1),
-        softmax(logits, axis=1),
-        strict=True,
-    ):
-        labels = [names[target] for target in targets]
-        rows.writerow([clip, *labels, names[answer], *(f"{share:.6f}" for share in shares)])
-    write_atomic(path, lambda file: file.write(text.getvalue().encode()))
+    rows = [
+        [clip, *(names[target] for target in targets), names[answer], *(f"{x:.6f}" for x in shares)]
+        for clip, targets, answer, shares in zip(
+            predictions.ids,
+            predictions.targets,
+            logits.argmax(axis=1),
+            softmax(logits, axis=1),
+            strict=True,
+        )
+    ]
+    write_csv(path, ["clip", *TARGETS, "prediction", *task.class_names], rows)
 
 
 def count_parameters(model: nn.Module) -> int:
