@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from src.preprocessing import video
 from src.preprocessing.video import MediaError, probe, read_frames, read_waveform
 from tests.media import face_frame, plain, silence, tone, write_clip
 
@@ -47,6 +48,21 @@ def test_decoder_threads_do_not_change_the_frames(tmp_path, threads):
     times = np.arange(0, 0.8, 0.128)
     frames = list(read_frames(path, times, threads))
     assert [round((f.mean() - 20) / 10) for f in frames] == [0, 3, 6, 9, 12, 16, 19]
+
+
+def test_frames_that_nothing_rests_on_are_decoded_only_where_wanted(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "a.mp4", numbered(), fps=25)
+    every, few = np.arange(20) / 25, np.array([0.0, 0.31, 0.5])
+    all_frames = list(read_frames(path, every))
+    decoded = []
+    real = video._decode
+    monkeypatch.setattr(
+        video, "_decode", lambda *given: (decoded.append(f.pts) or f for f in real(*given))
+    )
+    wanted = list(read_frames(path, few))
+    assert len(decoded) < 15
+    for frame, number in zip(wanted, [0, 7, 12], strict=True):
+        np.testing.assert_array_equal(frame, all_frames[number])
 
 
 def test_a_variable_frame_rate_is_read_by_time_and_not_by_counting(tmp_path):

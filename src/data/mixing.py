@@ -114,7 +114,7 @@ def mix_targets(targets: Tensor, mixture: Mixture | None) -> Tensor:
 
 def _mix(values: Tensor, mixture: Mixture) -> Tensor:
     other = values[mixture.partner.to(values.device)]
-    return mixture.weight * values + (1 - mixture.weight) * other
+    return torch.lerp(other, values, mixture.weight)
 
 
 def _mix_time(time: Tensor, mask: Tensor, mixture: Mixture) -> Tensor:

@@ -84,18 +84,22 @@ def read_frames(path: Path, times: np.ndarray, threads: int = 1) -> Iterator[np.
     Raises:
         MediaError: the stream cannot be decoded.
     """
+    stamps = _frame_stamps(path)
     with _open(path) as container:
-        stream = next(s for s in container.streams.video if not _is_cover(s))
+        stream = _pictures(container)
         if stream.codec_context is None:
             raise MediaError("video stream broken: Decoder not found")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         origin = _origin(container)
+        starts = stamps * float(stream.time_base) - origin
+        on_screen = np.searchsorted(starts, np.asarray(times) + 1e-6, side="right") - 1
+        needed = set(stamps[on_screen[on_screen >= 0]].tolist()) if stamps.size else None
         wanted = iter(times)
         time = next(wanted, None)
         shown: av.VideoFrame | None = None
         shown_until = -np.inf
-        for frame in _decode(container, stream):
+        for frame in _decode(container, stream, needed):
             start = shown_until if frame.time is None else frame.time - origin
             while time is not None and time < start - 1e-6:
                 yield _to_rgb(shown) if shown is not None else None
@@ -103,9 +107,21 @@ def read_frames(path: Path, times: np.ndarray, threads: int = 1) -> Iterator[np.
             if time is None:
                 return
             shown, shown_until = frame, start + SHOW_SECONDS
+        shown_until = max(shown_until, starts[-1]) if stamps.size else shown_until
         while time is not None:
             yield _to_rgb(shown) if shown is not None and time < shown_until else None
             time = next(wanted, None)
+
+
+def _frame_stamps(path: Path) -> np.ndarray:
+    """Timestamps of all frames, ascending, without decoding; none where some frame has none."""
+    with _open(path) as container:
+        try:
+            packets = container.demux(_pictures(container))
+            stamps = [packet.pts for packet in packets if packet.size]
+        except (av.FFmpegError, OSError, ValueError):  # decoding will say what is wrong
+            stamps = []
+    return np.sort(np.array([] if None in stamps else stamps, np.int64))
 
 
 def _open(path: Path) -> av.container.InputContainer:
@@ -115,9 +131,20 @@ def _open(path: Path) -> av.container.InputContainer:
         raise MediaError(f"not readable as media: {_reason(error)}") from error
 
 
-def _decode(container: av.container.InputContainer, stream: av.stream.Stream) -> Iterator:
+def _decode(
+    container: av.container.InputContainer, stream: av.stream.Stream, needed: set[int] | None = None
+) -> Iterator:
+    """Frames in order; all of them, or those of the timestamps ``needed`` and what they rest on.
+
+    A frame that no other refers to (half of them in an ordinary H.264 file) costs nothing when it
+    is not wanted itself.
+    """
     try:
-        yield from container.decode(stream)
+        for packet in container.demux(stream):
+            if needed is not None:
+                skip = packet.pts is not None and packet.pts not in needed
+                stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+            yield from packet.decode()
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{stream.type} stream broken: {_reason(error)}") from error
 
@@ -137,6 +164,10 @@ def _audio_blocks(
 def _origin(container: av.container.InputContainer) -> float:
     """Timestamp of the file's time 0, in seconds."""
     return (container.start_time or 0) / av.time_base
+
+
+def _pictures(container: av.container.InputContainer) -> av.video.VideoStream:
+    return next(stream for stream in container.streams.video if not _is_cover(stream))
 
 
 def _is_cover(stream: av.stream.Stream) -> bool:
