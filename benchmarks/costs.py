@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 STAGES = ("decode", "audio", "detection", "crops", "embedding", "writing")
@@ -76,3 +77,12 @@ def table(result: dict[str, Any]) -> str:
 def row(cells: Sequence[str]) -> str:
     """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
+
+
+def peak_resident() -> float:
+    """Peak MB of this process, on Linux.
+
+    Of the kernel's own account: ``getrusage`` counts in what the parent held when it was started.
+    """
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024

@@ -20,7 +20,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import argparse
 import json
-import resource
 import statistics
 import sys
 import tempfile
@@ -43,7 +42,7 @@ from moviepy import VideoFileClip
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.clips import ffmpeg, make_clip, repeat_clip
-from benchmarks.costs import Cost, clocked, median, row, stage, table
+from benchmarks.costs import Cost, clocked, median, peak_resident, row, stage, table
 from src.corpora import Clip, Corpus, Labels
 from src.emotions import EMOTIONS
 from src.feature_store import FeatureStore
@@ -293,7 +292,7 @@ def _peak_of_one(clip: Path, weights: Path | None) -> float:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         Fast(8, weights).run(clip, Path(folder))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_resident()
 
 
 # -- all of it -----------------------------------------------------------------------------------
