@@ -23,7 +23,8 @@ from tests.test_training import assert_same_runs, options_of
 
 pytestmark = pytest.mark.torture
 
-KILLS = {"preprocess": 50, "train": 30}
+PREPROCESS_KILLS = {0: 35, 2: 15}  # by worker processes: starting two takes most of such a run
+TRAIN_KILLS = 30
 CLIPS = 12
 
 
@@ -36,10 +37,10 @@ def server():
     return context
 
 
-def extract(corpus, features):
+def extract(corpus, features, workers):
     from src.preprocessing.run import PreprocessOptions, preprocess
 
-    flags = {"vggface_weights": "none", "num_workers": 0}
+    flags = {"vggface_weights": "none", "num_workers": workers}
     preprocess(PreprocessOptions(data_dir=str(corpus), features_dir=str(features), **flags))
 
 
@@ -89,21 +90,24 @@ def corpus(tmp_path_factory):
     return root
 
 
-def test_preprocess_killed_at_random_moments(server, corpus, tmp_path, tally):
-    run_to_end(server, extract, corpus, tmp_path / "first")  # slower: nothing is in memory yet
-    duration = run_to_end(server, extract, corpus, tmp_path / "straight")
+@pytest.mark.parametrize("workers", PREPROCESS_KILLS)
+def test_preprocess_killed_at_random_moments(server, corpus, tmp_path, tally, workers):
+    # the first run is slower: nothing is in memory yet
+    run_to_end(server, extract, corpus, tmp_path / "first", workers)
+    duration = run_to_end(server, extract, corpus, tmp_path / "straight", workers)
     straight, random_ = whole(tmp_path / "straight"), random.Random(0)
     features, kills, lost = tmp_path / "features", 0, 0
-    while kills < KILLS["preprocess"]:
-        kills += kill_after(server, random_.random() * duration, extract, corpus, features)
+    while kills < PREPROCESS_KILLS[workers]:
+        moment = random_.random() * duration
+        kills += kill_after(server, moment, extract, corpus, features, workers)
         found = whole(features)
         lost += any(straight[name] != mark for name, mark in found.items())
         if "train/manifest.csv" in found:
             lost += contents(features) != contents(tmp_path / "straight")
             shutil.rmtree(features)
-    run_to_end(server, extract, corpus, features)
+    run_to_end(server, extract, corpus, features, workers)
     lost += contents(features) != contents(tmp_path / "straight")
-    tally("kill -9, preprocess", kills, lost)
+    tally(f"kill -9, preprocess, {workers} workers", kills, lost)
     assert lost == 0
 
 
@@ -113,7 +117,7 @@ def test_train_killed_at_random_moments(server, tmp_path, tally):
     duration = run_to_end(server, train_text, tmp_path / "f", tmp_path / "straight")
     straight, random_ = tmp_path / "straight" / "text" / "run", random.Random(0)
     logs, kills = tmp_path / "logs", 0
-    while kills < KILLS["train"]:
+    while kills < TRAIN_KILLS:
         kills += kill_after(server, random_.random() * duration, train_text, tmp_path / "f", logs)
         if (logs / "text" / "run" / "result.json").is_file():
             assert_same_runs(logs / "text" / "run", straight)
