@@ -70,6 +70,7 @@ def feed(sample, name):
         ("text", {}),
         ("face", {}),
         ("speech", {}),
+        ("speech", {"speech_pool": 2}),
         ("multimodal", {"fusion": "aligned"}),
         ("multimodal", {"fusion": "concat", "multitask": True}),
     ],

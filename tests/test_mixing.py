@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from librosa import mel_frequencies
 
 from src.batch import Batch
 from src.data.dataset import Sample, collate
@@ -17,6 +18,7 @@ from src.data.mixing import (
     mix_targets,
     spec_augment,
     time_warp,
+    warp_vocal_tract,
 )
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
@@ -278,3 +280,26 @@ def test_warping_stays_within_the_values_around_it():
     warped = time_warp(speech, lengths, generator(3))[..., :100]
     assert warped.min() >= speech[..., :100].min()
     assert warped.max() <= speech[..., :100].max()
+
+
+# -- vocal tract length perturbation --------------------------------------------------------------
+
+
+def test_a_vocal_tract_moves_a_tone_by_its_factor_and_keeps_the_clock():
+    centres = mel_frequencies(130, fmin=80, fmax=8000)[1:-1]
+    speech = torch.zeros(200, 128, 32)
+    speech[:, 70, :20] = 1.0  # a tone of the 70th band
+    batch = Batch(speech=speech, speech_frames=torch.full((200,), 20))
+    warped = warp_vocal_tract(batch, 0.1, generator()).speech
+    found = torch.from_numpy(centres)[warped[:, :, 0].argmax(1)] / centres[70]
+    assert 0.88 < found.min() < 0.93
+    assert 1.07 < found.max() < 1.14
+    assert found.mean() == pytest.approx(1.0, abs=0.02)
+    assert torch.equal(warped[..., 0], warped[..., 19])  # all frames of a clip alike
+    assert (warped[..., 20:] == 0).all()
+
+
+def test_no_change_of_the_vocal_tract_changes_nothing():
+    speech, lengths = spectrograms([40, 64])
+    batch = Batch(speech=speech, speech_frames=lengths)
+    torch.testing.assert_close(warp_vocal_tract(batch, 0.0, generator()).speech, speech)

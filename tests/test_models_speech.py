@@ -104,11 +104,13 @@ def test_batch_norm_keeps_up_with_short_runs():
     assert {norm.momentum for norm in norms} == {0.1}
 
 
-@pytest.mark.parametrize("width", [32, 128])
-@pytest.mark.parametrize("kind", ["attention", "vanilla"])
-def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind, width):
+@pytest.mark.parametrize(
+    ("kind", "width", "pool"),
+    [("attention", 32, 1), ("attention", 128, 1), ("vanilla", 128, 1), ("attention", 128, 2)],
+)
+def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind, width, pool):
     model = settled(kind)
-    model.encoder.frames = width
+    model.encoder.frames, model.encoder.pool = width, pool
     lengths = [40, 64, 150, 190]
     clips = [torch.rand(1, 128, -(-length // 32) * 32) for length in lengths]
     batch = Batch(
@@ -140,6 +142,20 @@ def test_a_short_clip_is_run_at_the_fixed_width_in_training_and_evaluation():
     long = Batch(speech=torch.rand(1, 128, 160), speech_frames=torch.tensor([160]))
     assert model.encode(long).values.shape[1] == 5
     assert widths == [128, 128, 160]
+
+
+@pytest.mark.parametrize("frames", [32, 96, 128])
+def test_pooling_the_spectrogram_makes_the_image_smaller_and_keeps_the_clock(frames):
+    model = speech_model(speech_pool=2)
+    shapes = []
+    model.encoder.network._conv_stem.register_forward_pre_hook(
+        lambda _, inputs: shapes.append(inputs[0].shape[2:])
+    )
+    sequence = model.encode(Batch(speech=torch.rand(1, 128, frames)))
+    assert shapes == [(64, -(-frames // 64) * 32)]
+    assert sequence.values.shape[1] == sequence.time.shape[1] == frames // 32
+    assert torch.equal(sequence.values[:, 0], sequence.values[:, min(1, frames // 32 - 1)])
+    torch.testing.assert_close(sequence.time[0, -1], torch.tensor((frames - 16) * 0.016))
 
 
 def test_training_leaves_steps_after_the_end_out_of_pooling(attention_model):

@@ -7,9 +7,11 @@ augmented alike on every device.
 from typing import NamedTuple
 
 import torch
+from librosa import mel_frequencies
 from torch import Tensor
 
 from src.batch import Batch
+from src.preprocessing.audio import F_MAX, F_MIN, N_MELS
 
 FREQUENCY_MASKS, FREQUENCY_WIDTH = 3, 27  # at most, bands
 TIME_MASKS, TIME_WIDTH = 4, 50  # at most, frames
@@ -42,6 +44,20 @@ def spec_augment(batch: Batch, generator: torch.Generator, warp: bool = True) ->
     return batch._replace(speech=torch.where(hidden, mean[:, None, None], speech))
 
 
+def warp_vocal_tract(batch: Batch, limit: float, generator: torch.Generator) -> Batch:
+    """Vocal tract length perturbation (Jaitly & Hinton 2013): the same words by another throat.
+
+    Each clip's frequencies are multiplied by a factor from 1 - ``limit`` to 1 + ``limit``; what
+    comes from beyond the first or last band repeats it.
+    """
+    centres = torch.from_numpy(mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX)[1:-1]).float()
+    factor = 1 + limit * (2 * torch.rand(len(batch.speech), 1, generator=generator) - 1)
+    wanted = (centres * factor).clamp(centres[0], centres[-1])  # (B, 128) Hz
+    above = torch.searchsorted(centres, wanted).clamp(min=1)
+    share = (wanted - centres[above - 1]) / (centres[above] - centres[above - 1])
+    return batch._replace(speech=_between(batch.speech, above - 1, share, dim=1))
+
+
 def time_warp(speech: Tensor, frames: Tensor, generator: torch.Generator) -> Tensor:
     """Move one moment of each clip and stretch what lies before and after it, linearly.
 
@@ -61,11 +77,24 @@ def time_warp(speech: Tensor, frames: Tensor, generator: torch.Generator) -> Ten
     after = last - (last - target) * (last - pivot) / (last - moved)
     source = torch.where(target < moved, before, after)
     source = torch.where(target < frames, source, target)
-    low = source.floor().long().clamp(0, length - 1)
-    share = (source - low).to(speech.device)[:, None]
-    low = low.to(speech.device)[:, None].expand(-1, speech.shape[1], -1)
-    first = speech.gather(2, low)
-    return first + share * (speech.gather(2, (low + 1).clamp(max=length - 1)) - first)
+    low = source.floor().long().clamp(0, length - 2)
+    return _between(speech, low, source - low, dim=2)
+
+
+def _between(speech: Tensor, low: Tensor, share: Tensor, dim: int) -> Tensor:
+    """Rows (1) or columns (2) of (B, 128, T), ``share`` of the way from ``low`` to the next one.
+
+    Args:
+        speech: (B, 128, T).
+        low: int64 (B, n) on the CPU.
+        share: (B, n) on the CPU, 0 to 1.
+        dim: which axis is gathered.
+    """
+    low, share = (values.to(speech.device).unsqueeze(3 - dim) for values in (low, share))
+    size = list(speech.shape)
+    size[dim] = low.shape[dim]
+    first, second = (speech.gather(dim, rows.expand(size)) for rows in (low, low + 1))
+    return torch.lerp(first, second, share)
 
 
 def draw_mixture(

@@ -12,7 +12,7 @@ from src.models.options import ModelOptions
 from src.models.speech import (
     FRAMES_PER_STEP,
     SECONDS_PER_STEP,
-    SpeechEncoder,
+    build_speech_encoder,
     build_speech_head,
     step_mask,
     step_time,
@@ -120,7 +120,7 @@ def _frames_without_speech(batch: Batch) -> Tensor:
 def build_multimodal(options: ModelOptions) -> MultimodalModel:
     """The fused model of ``options``."""
     encoders = {
-        "speech": SpeechEncoder(options.coeff, options.speech_frames),
+        "speech": build_speech_encoder(options),
         "face": build_face_encoder(options),
         "text": build_text_encoder(options),
     }

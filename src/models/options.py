@@ -10,6 +10,7 @@ CHOICES = {
     "face_model": ("attention_lstm", "resnet3d", "mlstm_fcn"),
     "text_model": ("attention_lstm", "mlstm_fcn"),
     "fusion": ("aligned", "concat"),
+    "speech_pool": (1, 2, 4),
 }
 
 
@@ -29,6 +30,7 @@ class ModelOptions:
     coeff: int = 0  # EfficientNet-B0..B7
     speech_model: str = "attention"
     speech_frames: int = 32  # shorter spectrograms are padded to it
+    speech_pool: int = 1  # bands and frames that the network sees as one: 1, 2 or 4
     face_model: str = "attention_lstm"
     text_model: str = "attention_lstm"
     face_dim: int = 512  # width of a face embedding
@@ -46,9 +48,8 @@ class ModelOptions:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise UserError(
-                    f"{name} {value!r} is not one of {' '.join(choices)}; give one of them"
-                )
+                known = " ".join(map(str, choices))
+                raise UserError(f"{name} {value!r} is not one of {known}; give one of them")
         ranges = {"coeff": (0, 7), "modality_dropout": (0, 1), "dropout": (0, 1)}
         for name, (low, high) in ranges.items():
             value = getattr(self, name)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from src import distributed
 from src.batch import Batch
 from src.data.dataset import Labelled
-from src.data.mixing import draw_mixture, mix_batch, mix_targets, spec_augment
+from src.data.mixing import draw_mixture, mix_batch, mix_targets, spec_augment, warp_vocal_tract
 from src.errors import UserError
 from src.training.losses import EmotionLoss
 from src.training.memory import take
@@ -31,6 +31,7 @@ class Augmentation:
 
     spec_augment: bool = True
     warp: bool = True
+    vtlp: float = 0.0
     mixup_alpha: float = 0.5
     mixup_prob: float = 1.0
 
@@ -110,6 +111,8 @@ def augment(engine: Engine, labelled: Labelled, generator: torch.Generator) -> t
         labelled.targets.to(engine.device, non_blocking=True), engine.n_classes
     )
     settings = engine.augmentation
+    if batch.speech is not None and settings.vtlp > 0:
+        batch = warp_vocal_tract(batch, settings.vtlp, generator)
     if batch.speech is not None and settings.spec_augment:
         batch = spec_augment(batch, generator, settings.warp)
     mixture = draw_mixture(len(labelled.ids), settings.mixup_alpha, settings.mixup_prob, generator)

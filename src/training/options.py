@@ -45,6 +45,13 @@ class TrainOptions:
     speech_model: str = flag(
         "attention", "pooling of the speech model", "model", ("attention", "vanilla")
     )
+    speech_pool: int = flag(
+        1,
+        "the network sees means of so many bands and frames: 2 is a quarter of the work",
+        "model",
+        (1, 2, 4),
+        type=int,
+    )
     face_model: str = flag(
         "auto",
         "auto: attention_lstm where embeddings are present, else resnet3d",
@@ -95,6 +102,13 @@ class TrainOptions:
         0.5, "of the Beta distribution; 0 is no mixup", "augmentation", low=0.0
     )
     spec_augment: bool = flag(True, "time warp, frequency and time masks", "augmentation")
+    vtlp: float = flag(
+        0.0,
+        "largest change of a speaker's vocal tract length, such as 0.1; 0 is none",
+        "augmentation",
+        low=0.0,
+        high=0.5,
+    )
     label_smoothing: float = flag(
         0.1, "share given to all classes", "augmentation", low=0.0, high=0.99
     )

@@ -177,6 +177,7 @@ def build_engine(
         augmentation=Augmentation(
             options.spec_augment,
             options.mode != "multimodal",
+            options.vtlp,
             options.mixup_alpha,
             options.mixup_prob,
         ),

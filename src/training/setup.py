@@ -40,7 +40,7 @@ from src.training.options import TrainOptions
 MOST_SPEECH_FRAMES = 256  # 4.1 s
 MODALITIES = ("speech", "face", "text")
 ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
-    "speech": ("coeff",),
+    "speech": ("coeff", "speech_pool"),
     "face": ("face_model", "face_dim", "hidden", "sequence_length", "face_frames", "face_size"),
     "text": ("text_model", "text_dim", "hidden", "sequence_length"),
 }
@@ -102,6 +102,7 @@ def build_task(options: TrainOptions) -> Task:
         coeff=options.coeff,
         speech_model=options.speech_model,
         speech_frames=inputs.speech_frames,
+        speech_pool=options.speech_pool,
         face_model=face_model,
         text_model=options.text_model,
         face_frames=options.face_frames,
