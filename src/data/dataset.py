@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from src.batch import Batch
 from src.data.examples import TARGETS, Example
 from src.data.faults import Ledger
+from src.data.speakers import SpeakerNorms
 from src.data.transforms import (
     SpeechAugmentation,
     SpeechCrop,
@@ -38,9 +39,15 @@ class Inputs:
     face: str = ""  # "", "embedding" or "video" (crops)
     text: bool = False
     speech_frames: int = 256  # frames of a training crop, to which shorter clips are padded
+    speech_norm: str = "none"  # or "speaker"
     face_frames: int = 16  # crops a clip
     face_size: int = 112  # pixels
     text_dim: int = 200
+
+    @property
+    def by_speaker(self) -> bool:
+        """Whether speech is normalised by speaker."""
+        return self.speech and self.speech_norm == "speaker"
 
     def usable(self, record: Record) -> bool:
         """Whether a clip has anything of what is read."""
@@ -82,7 +89,9 @@ class FeatureDataset(Dataset):
         training: bool = False,
         seed: int = 0,
         ledger: Ledger | None = None,
+        norms: SpeakerNorms | None = None,
     ) -> None:
+        self.norms = norms  # wanted where ``inputs`` are by speaker
         self.ledger = ledger
         self.store = store
         self.examples = examples
@@ -126,6 +135,8 @@ class FeatureDataset(Dataset):
         if record.speech_state == "ok":
             values = self.store.read_array(example.split, "speech", record.stem).astype(np.float32)
             self._check(example, "speech", values.shape[0] == N_MELS and values.shape[1] > 0)
+            if self.inputs.by_speaker:
+                values = self.norms.apply(values, record.speaker)
         else:  # no voice: zeros as long as the clip, so that the clock stays
             values = np.zeros((N_MELS, max(record.frames, 1)), np.float32)
         if generator is None:

@@ -10,6 +10,7 @@ CHOICES = {
     "face_model": ("attention_lstm", "resnet3d", "mlstm_fcn"),
     "text_model": ("attention_lstm", "mlstm_fcn"),
     "fusion": ("aligned", "concat"),
+    "speech_norm": ("none", "speaker"),
     "speech_pool": (1, 2, 4),
 }
 
@@ -30,6 +31,7 @@ class ModelOptions:
     coeff: int = 0  # EfficientNet-B0..B7
     speech_model: str = "attention"
     speech_frames: int = 32  # shorter spectrograms are padded to it
+    speech_norm: str = "none"  # or "speaker": what the loader does to spectrograms
     speech_pool: int = 1  # bands and frames that the network sees as one: 1, 2 or 4
     face_model: str = "attention_lstm"
     text_model: str = "attention_lstm"

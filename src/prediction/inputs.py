@@ -42,6 +42,7 @@ def find_items(
     if not inputs and not split:
         raise UserError("nothing to answer: give --input PATH [PATH ...] or --split test")
     items = [item for given in inputs for item in _items_of(Path(given), members)]
+    _check_speakers(items, members)
     if split:
         items += _stored(FeatureStore(Path(features_dir or HOME / "features")), split, members)
     return _unique_ids(items)
@@ -167,6 +168,18 @@ def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
                 f"{store.root}: its features were made with {name} {found.get(name)}, "
                 f"{member.checkpoint.path} was trained on {wanted}; make them agree"
             )
+
+
+def _check_speakers(items: Sequence[Item], members: Sequence[Member]) -> None:
+    """Refuse media files where a model wants to know whose voice it is."""
+    media = next((item for item in items if item.store is None), None)
+    member = next((member for member in members if member.inputs.by_speaker), None)
+    if media is not None and member is not None:
+        raise UserError(
+            f"--input {media.name}: {member.checkpoint.path} reads speech normalised by speaker, "
+            "and a file does not say whose it is; run preprocess.py on a --corpus that does (table "
+            "has a column for it), then predict.py --split all --features_dir ..."
+        )
 
 
 def _unique_ids(items: Sequence[Item]) -> list[Item]:

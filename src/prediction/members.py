@@ -109,6 +109,7 @@ def inputs_of(options: ModelOptions) -> Inputs:
         face=face if every or options.mode == "face" else "",
         text=every or options.mode == "text",
         speech_frames=options.speech_frames,
+        speech_norm=options.speech_norm,
         face_frames=options.face_frames,
         face_size=options.face_size,
         text_dim=options.text_dim,

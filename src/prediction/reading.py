@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from src.corpora import Labels
 from src.data.dataset import FeatureDataset, Inputs, Sample
 from src.data.examples import Example
+from src.data.speakers import SpeakerNorms
 from src.errors import UserError, first_line
 from src.face_track import FaceTrack
 from src.feature_store import Failure, FeatureStore, Record
@@ -72,6 +73,7 @@ class Features(NamedTuple):
     split: str
     record: Record
     failures: list[Failure]
+    norms: SpeakerNorms | None = None
 
     def sample(self, inputs: Inputs, name: str) -> Sample:
         """The arrays that a model reads, under ``name``.
@@ -80,7 +82,8 @@ class Features(NamedTuple):
             UserError: a file is missing or damaged.
         """
         example = Example(self.split, self.record, -1, -1, -1)
-        return FeatureDataset(self.store, [example], inputs)[0, 0]._replace(id=name)
+        dataset = FeatureDataset(self.store, [example], inputs, norms=self.norms)
+        return dataset[0, 0]._replace(id=name)
 
 
 class Prepared(NamedTuple):
@@ -106,6 +109,9 @@ class ItemReader(Dataset):
         self.readings = readings
         self.weights = weights
         self.n_views = n_views
+        stores = {item.store.root: item.store for item in items if item.store is not None}
+        by_speaker = any(reading.inputs.by_speaker for reading in readings)
+        self.norms = {r: SpeakerNorms(store) for r, store in stores.items()} if by_speaker else {}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -128,7 +134,8 @@ class ItemReader(Dataset):
         """
         item = self.items[index]
         if item.store is not None:
-            return Features(item.store, item.clip.split, item.record, [])
+            norms = self.norms.get(item.store.root)
+            return Features(item.store, item.clip.split, item.record, [], norms)
         store = MemoryStore()
         job = Job(item.clip._replace(labels=Labels()), None)
         outcome = process(job, store, (), settings, self.tools[settings])

@@ -45,6 +45,13 @@ class TrainOptions:
     speech_model: str = flag(
         "attention", "pooling of the speech model", "model", ("attention", "vanilla")
     )
+    speech_norm: str = flag(
+        "none",
+        "speaker: every mel band against its mean and spread over all clips of that speaker, his "
+        "unlabelled ones too",
+        "model",
+        ("none", "speaker"),
+    )
     speech_pool: int = flag(
         1,
         "the network sees means of so many bands and frames: 2 is a quarter of the work",

@@ -20,6 +20,7 @@ from src.data.dataset import FeatureDataset, Inputs, collate
 from src.data.examples import Example, Folds, Parts, load_parts
 from src.data.faults import Ledger
 from src.data.sampling import EvalBatches, TrainBatches
+from src.data.speakers import SpeakerNorms
 from src.data.transforms import padded_length
 from src.errors import UserError
 from src.feature_store import FeatureStore
@@ -40,7 +41,7 @@ from src.training.options import TrainOptions
 MOST_SPEECH_FRAMES = 256  # 4.1 s
 MODALITIES = ("speech", "face", "text")
 ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
-    "speech": ("coeff", "speech_pool"),
+    "speech": ("coeff", "speech_norm", "speech_pool"),
     "face": ("face_model", "face_dim", "hidden", "sequence_length", "face_frames", "face_size"),
     "text": ("text_model", "text_dim", "hidden", "sequence_length"),
 }
@@ -102,6 +103,7 @@ def build_task(options: TrainOptions) -> Task:
         coeff=options.coeff,
         speech_model=options.speech_model,
         speech_frames=inputs.speech_frames,
+        speech_norm=options.speech_norm,
         speech_pool=options.speech_pool,
         face_model=face_model,
         text_model=options.text_model,
@@ -214,6 +216,7 @@ class Loaders:
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
         self.ledger = Ledger(self.workers)
+        self.norms = SpeakerNorms(self.task.store) if self.task.inputs.by_speaker else None
         training = self.dataset(self.task.parts.train, training=True)
         self.train_batches = TrainBatches(
             len(training),
@@ -229,7 +232,7 @@ class Loaders:
         """Clips of a part."""
         task = self.task
         return FeatureDataset(
-            task.store, examples, task.inputs, training, self.options.seed, self.ledger
+            task.store, examples, task.inputs, training, self.options.seed, self.ledger, self.norms
         )
 
     def evaluation(self, examples: list[Example], shared: bool = True) -> DataLoader:
@@ -324,6 +327,7 @@ def _inputs(options: TrainOptions, face_model: str, text_dim: int) -> Inputs:
         speech=every or options.mode == "speech",
         face=face if every or options.mode == "face" else "",
         text=every or options.mode == "text",
+        speech_norm=options.speech_norm,
         face_frames=options.face_frames,
         face_size=options.face_size,
         text_dim=text_dim,

@@ -1,0 +1,57 @@
+"""Speech normalised by speaker: against the mean and spread of every band over one voice."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from src.errors import UserError
+from src.feature_store import FeatureStore
+from src.preprocessing.audio import N_MELS
+
+CENTRE, SCALE = 0.5, 0.15  # a band's mean, and one standard deviation, on the scale of 0 to 1
+LEAST_DEVIATION = 0.01  # of the 0 to 1 of a log-mel: 0.8 dB
+
+
+class SpeakerNorms:
+    """Mean and standard deviation of each mel band over all clips of a speaker, of every split.
+
+    No label is read, but clips of the speaker other than the one in hand are: scores with it are
+    those of someone who knows whose voice it is and has heard more of it.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        """Read every clip's speech once.
+
+        Raises:
+            UserError: a clip has no speaker, or its file is missing or damaged.
+        """
+        sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((3, N_MELS)))
+        for split in store.splits():
+            for record in store.read_manifest(split):
+                if not record.speaker:
+                    raise UserError(
+                        f"{store.root / split / 'manifest.csv'}: names no speaker for "
+                        f"{record.stem}; leave out --speech_norm speaker"
+                    )
+                if record.speech_state == "ok":
+                    values = store.read_array(split, "speech", record.stem).astype(np.float64)
+                    sums[record.speaker] += [
+                        np.full(N_MELS, values.shape[1]),
+                        values.sum(axis=1),
+                        np.square(values).sum(axis=1),
+                    ]
+        self.statistics = {speaker: _moments(*of) for speaker, of in sums.items()}
+
+    def apply(self, log_mel: np.ndarray, speaker: str) -> np.ndarray:
+        """float32 (128, T) in [0, 1]: 0.5 where a band is at the speaker's mean."""
+        mean, deviation = self.statistics[speaker]
+        values = CENTRE + SCALE * (log_mel - mean[:, None]) / deviation[:, None]
+        return values.clip(0.0, 1.0).astype(np.float32)
+
+
+def _moments(
+    frames: np.ndarray, total: np.ndarray, squares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    mean = total / frames
+    variance = np.maximum(squares / frames - np.square(mean), 0.0)
+    return mean, np.maximum(np.sqrt(variance), LEAST_DEVIATION)

@@ -1,0 +1,116 @@
+"""Speech normalised by speaker: statistics, training, prediction from features."""
+
+import numpy as np
+import pytest
+
+from src.data.dataset import FeatureDataset, Inputs
+from src.data.examples import load_examples
+from src.data.speakers import CENTRE, SCALE, SpeakerNorms
+from src.emotions import EMOTIONS
+from src.errors import UserError
+from tests.features import make_features
+from tests.media import noise, write_clip
+from tests.prediction import answers_of, make_checkpoint, probabilities_of, rows_of, slim
+from tests.test_training import run_of
+
+N_SPEAKERS = 5
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Speakers with voices of their own: each is shifted and scaled."""
+    root = tmp_path_factory.mktemp("features")
+    store = make_features(
+        root,
+        clips={"all": 56},
+        n_classes=2,
+        modalities=("speech",),
+        speakers=N_SPEAKERS,
+        absent={"speech": {5}},
+        frames=(20, 90),
+    )
+    for record in store.read_manifest("all"):
+        if record.speech_state == "ok":
+            values = store.read_array("all", "speech", record.stem).astype(np.float32)
+            voice = 0.1 * int(record.speaker) + (0.9 - 0.2 * int(record.speaker)) * values
+            store.write_array("all", "speech", record.stem, voice.astype(np.float16))
+    return store
+
+
+def test_every_band_of_every_speaker_has_the_same_mean_and_spread(store):
+    norms, of = SpeakerNorms(store), {}
+    for record in store.read_manifest("all"):
+        if record.speech_state == "ok":
+            values = store.read_array("all", "speech", record.stem).astype(np.float32)
+            of.setdefault(record.speaker, []).append(norms.apply(values, record.speaker))
+    assert len(of) == N_SPEAKERS
+    for clips in of.values():
+        values = np.concatenate(clips, axis=1)
+        assert values.dtype == np.float32
+        assert 0.0 <= values.min() < values.max() <= 1.0
+        # not exactly, as what is far above a band's mean is cut off
+        np.testing.assert_allclose(values.mean(axis=1), CENTRE, atol=0.02)
+        np.testing.assert_allclose(values.std(axis=1), SCALE, atol=0.03)
+
+
+def test_the_loader_normalises_and_silence_stays(store):
+    examples = load_examples(store, "all", EMOTIONS[:2])
+    norms = SpeakerNorms(store)
+    plain = FeatureDataset(store, examples, Inputs(speech=True))
+    dataset = FeatureDataset(
+        store, examples, Inputs(speech=True, speech_norm="speaker"), norms=norms
+    )
+    for index, example in enumerate(examples):
+        values = plain[0, index].speech
+        if example.record.speech_state == "ok":
+            values = norms.apply(values, example.record.speaker)
+        np.testing.assert_array_equal(dataset[0, index].speech, values)
+
+
+def test_a_band_without_any_spread_is_finite(tmp_path):
+    store = make_features(tmp_path, clips={"all": 2}, modalities=("speech",), speakers=1)
+    for record in store.read_manifest("all"):
+        store.write_array("all", "speech", record.stem, np.full((128, 40), 0.5, np.float16))
+    normed = SpeakerNorms(store).apply(np.full((128, 3), 0.5, np.float32), "00")
+    np.testing.assert_array_equal(normed, np.full((128, 3), CENTRE, np.float32))
+
+
+def test_clips_without_a_speaker_are_the_users_to_mend(tmp_path):
+    store = make_features(tmp_path, clips={"train": 2}, modalities=("speech",))
+    with pytest.raises(UserError, match="names no speaker for train000"):
+        SpeakerNorms(store)
+
+
+def test_a_trained_model_answers_from_features_as_it_was_validated(store, tmp_path, monkeypatch):
+    slim(monkeypatch)
+    run = run_of(
+        store.root, tmp_path, "speech", n_folds=5, fold=2, speech_norm="speaker", n_epoch=2
+    )
+    wanted = {row["clip"]: row["prediction"] for row in rows_of(run / "predictions_test.csv")}
+    assert len(wanted) >= 5
+    for row in answers_of(run, tmp_path, features_dir=str(store.root), split="test"):
+        assert row["Emotion"] == wanted[row["FileID"]]
+
+
+def test_voices_that_differ_only_in_level_and_spread_are_answered_alike(tmp_path, monkeypatch):
+    slim(monkeypatch)
+    folders = []
+    for name, gain, offset in (("one", 1.0, 0.0), ("other", 0.5, 0.25)):
+        made = make_features(tmp_path / name, clips={"test": 6}, modalities=("speech",), speakers=2)
+        for record in made.read_manifest("test"):
+            values = made.read_array("test", "speech", record.stem).astype(np.float32)
+            made.write_array("test", "speech", record.stem, (offset + gain * values))
+        folders.append(made.root)
+    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker")
+    flags = {"split": "test", "probabilities": True}
+    first, second = (answers_of(weights, tmp_path, features_dir=str(f), **flags) for f in folders)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_allclose(probabilities_of(one), probabilities_of(other), atol=1e-4)
+
+
+def test_a_media_file_is_refused_with_the_mend(tmp_path, monkeypatch):
+    slim(monkeypatch)
+    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker")
+    clip = write_clip(tmp_path / "a.wav", sound=noise(0.5))
+    with pytest.raises(UserError, match="does not say whose it is"):
+        answers_of(weights, tmp_path, input=[str(clip)])
