@@ -29,7 +29,7 @@ class SlimNetwork(nn.Module):
 
 def slim(monkeypatch):
     """Every SpeechEncoder built from now on is slim."""
-    monkeypatch.setattr("src.models.speech.build_network", lambda _: SlimNetwork())
+    monkeypatch.setattr("src.models.speech.build_network", lambda *_: SlimNetwork())
 
 
 def make_checkpoint(

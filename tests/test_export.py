@@ -70,7 +70,7 @@ def feed(sample, name):
         ("text", {}),
         ("face", {}),
         ("speech", {}),
-        ("speech", {"speech_pool": 2}),
+        ("speech", {"speech_pool": 2, "speech_stride": 16}),
         ("multimodal", {"fusion": "aligned"}),
         ("multimodal", {"fusion": "concat", "multitask": True}),
     ],

@@ -1,6 +1,7 @@
 """The speech model: EfficientNet's structure, padding, pooling and published weights."""
 
 import dataclasses
+import math
 import subprocess
 import sys
 
@@ -144,6 +145,33 @@ def test_a_short_clip_is_run_at_the_fixed_width_in_training_and_evaluation():
     assert widths == [128, 128, 160]
 
 
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("coeff", [0, 3])
+def test_a_network_that_ends_early_is_the_first_part_of_the_whole(coeff, stride):
+    whole, early = build_network(coeff), build_network(coeff, stride)
+    image = torch.rand(2, 1, 128, 64)
+    points = settle(whole, image).extract_endpoints(image)
+    own, given = early.state_dict(), whole.state_dict()
+    shared = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
+    assert set(own) - set(shared) == {"_conv_head.weight"}
+    early.load_state_dict(shared, strict=False)
+    maps = []
+    early._conv_head.register_forward_pre_hook(lambda _, inputs: maps.append(inputs[0]))
+    with torch.no_grad():
+        features = early.eval().extract_features(image)
+    torch.testing.assert_close(maps[0], points[f"reduction_{int(math.log2(stride))}"])
+    assert features.shape == (2, whole._conv_head.out_channels, 128 // stride, 64 // stride)
+
+
+@pytest.mark.parametrize(("stride", "pool"), [(8, 1), (16, 1), (16, 2), (16, 4), (8, 2)])
+def test_a_step_is_32_frames_whatever_the_network_halves(stride, pool):
+    model = speech_model(speech_stride=stride, speech_pool=pool)
+    for frames in (32, 96, 160):
+        sequence = model.encode(Batch(speech=torch.rand(2, 128, frames)))
+        assert sequence.values.shape == (2, frames // 32, 1280)
+        assert sequence.values.std(dim=0).max() > 0
+
+
 @pytest.mark.parametrize("frames", [32, 96, 128])
 def test_pooling_the_spectrogram_makes_the_image_smaller_and_keeps_the_clock(frames):
     model = speech_model(speech_pool=2)
@@ -267,20 +295,25 @@ def _no_network(monkeypatch):
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
 
 
-def test_published_weights_load_with_a_summed_stem(weights_folder):
+@pytest.mark.parametrize(
+    ("stride", "drawn"),
+    [(32, {"_conv_stem.weight"}), (16, {"_conv_stem.weight", "_conv_head.weight"})],
+)
+def test_published_weights_load_with_a_summed_stem(weights_folder, stride, drawn):
     torch.manual_seed(1)
     published = EfficientNet.from_name("efficientnet-b0")
     settle(published, torch.rand(2, 3, 64, 64))
     torch.save(published.state_dict(), weights_folder / url_map["efficientnet-b0"].split("/")[-1])
-    encoder = SpeechEncoder(0)
+    encoder = SpeechEncoder(0, stride=stride)
     assert load_imagenet(encoder, 0, "true") is True
     grey = torch.rand(1, 1, 128, 64)
     ours = encoder.network._conv_stem(grey)
     torch.testing.assert_close(ours, published._conv_stem(grey.expand(-1, 3, -1, -1)))
     loaded, original = encoder.network.state_dict(), published.state_dict()
-    assert set(original) - set(loaded) == {"_fc.weight", "_fc.bias"}
+    if stride == 32:
+        assert set(original) - set(loaded) == {"_fc.weight", "_fc.bias"}
     same = [name for name in loaded if torch.equal(loaded[name], original[name])]
-    assert set(loaded) - set(same) == {"_conv_stem.weight"}
+    assert set(loaded) - set(same) == drawn
 
 
 @pytest.mark.usefixtures("_no_network", "weights_folder")

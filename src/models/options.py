@@ -12,6 +12,7 @@ CHOICES = {
     "fusion": ("aligned", "concat"),
     "speech_norm": ("none", "speaker"),
     "speech_pool": (1, 2, 4),
+    "speech_stride": (8, 16, 32),
 }
 
 
@@ -32,6 +33,7 @@ class ModelOptions:
     speech_model: str = "attention"
     speech_frames: int = 32  # shorter spectrograms are padded to it
     speech_norm: str = "none"  # or "speaker": what the loader does to spectrograms
+    speech_stride: int = 32  # columns of the spectrogram that EfficientNet makes one of: 32, 16, 8
     speech_pool: int = 1  # bands and frames that the network sees as one: 1, 2 or 4
     face_model: str = "attention_lstm"
     text_model: str = "attention_lstm"

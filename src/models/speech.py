@@ -1,5 +1,7 @@
 """Speech: EfficientNet-B0..B7 (Tan & Le 2019, arXiv 1905.11946) on a one-channel log-mel image."""
 
+import math
+
 import torch
 from efficientnet_pytorch import EfficientNet
 from efficientnet_pytorch.utils import efficientnet_params, url_map
@@ -14,12 +16,16 @@ from src.models.single import SingleModel
 
 N_BANDS = 128
 FRAMES_PER_STEP = 32  # EfficientNet halves the time axis five times
+WHOLE_STRIDE = 32  # frames to one column of its last map
 SECONDS_PER_STEP = FRAMES_PER_STEP * 0.016
 BATCH_NORM_MOMENTUM = 0.1
 
 
-def build_network(coeff: int) -> EfficientNet:
+def build_network(coeff: int, stride: int = WHOLE_STRIDE) -> EfficientNet:
     """The library's EfficientNet on one channel, without its classifier.
+
+    With a ``stride`` of 16 or 8 it ends before the block that would halve the map further, and the
+    last 1 x 1 convolution reads what is there.
 
     Its static SAME padding is computed for 128 x 32 but holds for every size of whole 32s: each
     strided convolution then meets an even size, and padding depends on nothing else. The published
@@ -32,6 +38,8 @@ def build_network(coeff: int) -> EfficientNet:
         include_top=False,
         image_size=(N_BANDS, FRAMES_PER_STEP),
     )
+    if stride < WHOLE_STRIDE:
+        _cut(network, stride)
     network.set_swish(memory_efficient=False)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -39,6 +47,16 @@ def build_network(coeff: int) -> EfficientNet:
         elif isinstance(module, nn.Conv2d):
             _fold_padding(module)
     return network
+
+
+def _cut(network: EfficientNet, stride: int) -> None:
+    halving = [i for i, block in enumerate(network._blocks) if block._depthwise_conv.stride[0] == 2]
+    kept = halving[int(math.log2(stride)) - 1]  # the stem halves too
+    network._blocks = network._blocks[:kept]
+    channels = network._blocks[-1]._block_args.output_filters
+    network._conv_head = type(network._conv_head)(
+        channels, network._conv_head.out_channels, 1, image_size=1, bias=False
+    )
 
 
 def _fold_padding(convolution: nn.Conv2d) -> None:
@@ -82,13 +100,21 @@ class SpeechEncoder(nn.Module):
     trained at 160 frames and run at each clip's own length loses up to 10 points of UA (RAVDESS).
 
     With ``pool`` above 1 the network sees means of ``pool`` x ``pool`` cells, a quarter of the work
-    at 2; each of its steps then stands for so many of the sequence's, whose clock stays.
+    at 2; with ``stride`` below 32 it ends earlier. A column of its map is then more or less than
+    a step of the sequence, whose clock stays: columns are repeated or averaged.
     """
 
-    def __init__(self, coeff: int, frames: int = FRAMES_PER_STEP, pool: int = 1) -> None:
+    def __init__(
+        self,
+        coeff: int,
+        frames: int = FRAMES_PER_STEP,
+        pool: int = 1,
+        stride: int = WHOLE_STRIDE,
+    ) -> None:
         super().__init__()
-        self.network = build_network(coeff)
+        self.network = build_network(coeff, stride)
         self.pool = pool
+        self.stride = stride
         self.frames = -(-frames // FRAMES_PER_STEP) * FRAMES_PER_STEP
         self.width: int = self.network._conv_head.out_channels
 
@@ -113,20 +139,25 @@ class SpeechEncoder(nn.Module):
 
     def _steps(self, speech: Tensor) -> Tensor:
         """(B, 128, T) -> (B, T / 32, C)."""
+        steps = speech.shape[2] // FRAMES_PER_STEP
         image = speech.unsqueeze(1)
         if self.pool > 1:
             image = nn.functional.pad(image, (0, -image.shape[3] % (FRAMES_PER_STEP * self.pool)))
             image = nn.functional.avg_pool2d(image, self.pool)
         values = self.network.extract_features(image).mean(dim=2).transpose(1, 2)
-        if self.pool > 1:
-            steps = speech.shape[2] // FRAMES_PER_STEP
-            values = values.repeat_interleave(self.pool, dim=1)[:, :steps]
-        return values
+        column = self.pool * self.stride  # frames
+        if column > FRAMES_PER_STEP:
+            values = values.repeat_interleave(column // FRAMES_PER_STEP, dim=1)
+        elif column < FRAMES_PER_STEP:
+            values = values.unflatten(1, (-1, FRAMES_PER_STEP // column)).mean(dim=2)
+        return values[:, :steps]
 
 
 def build_speech_encoder(options: ModelOptions) -> SpeechEncoder:
     """The encoder of ``options``."""
-    return SpeechEncoder(options.coeff, options.speech_frames, options.speech_pool)
+    return SpeechEncoder(
+        options.coeff, options.speech_frames, options.speech_pool, options.speech_stride
+    )
 
 
 def build_speech_head(options: ModelOptions, width: int) -> Head:
@@ -161,6 +192,10 @@ def load_imagenet(encoder: SpeechEncoder, coeff: int, pretrained: str) -> bool:
         kept = {name: value for name, value in tensors.items() if not name.startswith("_fc.")}
         stem = "_conv_stem.weight"
         kept[stem] = kept[stem].sum(dim=1, keepdim=True)
+        own = encoder.network.state_dict()
+        if encoder.stride < WHOLE_STRIDE:  # its last convolution reads another map: as drawn
+            kept = {k: v for k, v in kept.items() if k in own and v.shape == own[k].shape}
+            kept["_conv_head.weight"] = own["_conv_head.weight"]
         encoder.network.load_state_dict(kept)
 
     url = url_map[f"efficientnet-b{coeff}"]

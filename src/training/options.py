@@ -59,6 +59,14 @@ class TrainOptions:
         (1, 2, 4),
         type=int,
     )
+    speech_stride: int = flag(
+        32,
+        "below 32 EfficientNet ends before it halves its map further: more places of a short clip "
+        "to learn from, fewer parameters",
+        "model",
+        (8, 16, 32),
+        type=int,
+    )
     face_model: str = flag(
         "auto",
         "auto: attention_lstm where embeddings are present, else resnet3d",

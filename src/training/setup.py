@@ -41,7 +41,7 @@ from src.training.options import TrainOptions
 MOST_SPEECH_FRAMES = 256  # 4.1 s
 MODALITIES = ("speech", "face", "text")
 ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
-    "speech": ("coeff", "speech_norm", "speech_pool"),
+    "speech": ("coeff", "speech_norm", "speech_pool", "speech_stride"),
     "face": ("face_model", "face_dim", "hidden", "sequence_length", "face_frames", "face_size"),
     "text": ("text_model", "text_dim", "hidden", "sequence_length"),
 }
@@ -105,6 +105,7 @@ def build_task(options: TrainOptions) -> Task:
         speech_frames=inputs.speech_frames,
         speech_norm=options.speech_norm,
         speech_pool=options.speech_pool,
+        speech_stride=options.speech_stride,
         face_model=face_model,
         text_model=options.text_model,
         face_frames=options.face_frames,
