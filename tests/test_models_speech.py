@@ -107,7 +107,13 @@ def test_batch_norm_keeps_up_with_short_runs():
 
 @pytest.mark.parametrize(
     ("kind", "width", "pool"),
-    [("attention", 32, 1), ("attention", 128, 1), ("vanilla", 128, 1), ("attention", 128, 2)],
+    [
+        ("attention", 32, 1),
+        ("attention", 128, 1),
+        ("vanilla", 128, 1),
+        ("attention", 128, 2),
+        ("statistics", 128, 1),
+    ],
 )
 def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind, width, pool):
     model = settled(kind)
@@ -143,6 +149,19 @@ def test_a_short_clip_is_run_at_the_fixed_width_in_training_and_evaluation():
     long = Batch(speech=torch.rand(1, 128, 160), speech_frames=torch.tensor([160]))
     assert model.encode(long).values.shape[1] == 5
     assert widths == [128, 128, 160]
+
+
+def test_statistics_are_the_mean_and_deviation_of_all_places_of_the_map():
+    model = settled("statistics")
+    speech = torch.rand(2, 128, 96)
+    with torch.no_grad():
+        places = model.encoder.network.extract_features(speech.unsqueeze(1)).flatten(2)
+        pooled = model.head.pooling(model.encode(Batch(speech=speech)))
+        silent = Batch(speech=speech, speech_present=torch.tensor([True, False]))
+        nothing = model.head.pooling(model.encode(silent))[1]
+    wanted = torch.cat([places.mean(dim=2), places.std(dim=2, correction=0)], dim=1)
+    torch.testing.assert_close(pooled, wanted, atol=4e-3, rtol=1e-3)
+    assert (nothing == 0).all()
 
 
 @pytest.mark.parametrize("stride", [8, 16])

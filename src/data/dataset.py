@@ -90,6 +90,7 @@ class FeatureDataset(Dataset):
         seed: int = 0,
         ledger: Ledger | None = None,
         norms: SpeakerNorms | None = None,
+        brightness: float = 0.2,
     ) -> None:
         self.norms = norms  # wanted where ``inputs`` are by speaker
         self.ledger = ledger
@@ -98,7 +99,7 @@ class FeatureDataset(Dataset):
         self.inputs = inputs
         self.training = training
         self.seed = seed
-        self.augment = SpeechAugmentation() if training and inputs.speech else None
+        self.augment = SpeechAugmentation(brightness) if training and inputs.speech else None
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from src.batch import Sequence
 
+LEAST_VARIANCE = 1e-5  # below it the root's gradient is too steep
+
 
 def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis of (..., N), in float32; masked places get exactly 0.
@@ -38,6 +40,23 @@ class MeanPooling(nn.Module):
         """Share of each step, (B, N) float32."""
         mask = sequence.mask.float()
         return mask / mask.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+
+class StatisticsPooling(MeanPooling):
+    """Mean and standard deviation (Snyder et al. 2018, x-vectors) over all that steps stand for.
+
+    A step holds the means of its values and of their squares, (B, N, 2 * D), so that what varies
+    within a step counts as well.
+    """
+
+    def forward(self, sequence: Sequence) -> Tensor:
+        """Pool (B, N, 2 * D) to (B, 2 * D); zeros for a row without a valid step."""
+        mean, square = (
+            super().forward(sequence._replace(values=sequence.values.float())).chunk(2, 1)
+        )
+        deviation = (square - mean.square()).clamp(min=LEAST_VARIANCE).sqrt()
+        pooled = torch.cat([mean, deviation * sequence.mask.any(dim=1, keepdim=True)], dim=1)
+        return pooled.to(sequence.values.dtype)
 
 
 class AttentionPooling(nn.Module):

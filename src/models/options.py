@@ -6,7 +6,7 @@ from src.errors import UserError
 
 CHOICES = {
     "mode": ("speech", "face", "text", "multimodal"),
-    "speech_model": ("attention", "vanilla"),
+    "speech_model": ("attention", "vanilla", "statistics"),
     "face_model": ("attention_lstm", "resnet3d", "mlstm_fcn"),
     "text_model": ("attention_lstm", "mlstm_fcn"),
     "fusion": ("aligned", "concat"),

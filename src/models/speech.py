@@ -1,6 +1,7 @@
 """Speech: EfficientNet-B0..B7 (Tan & Le 2019, arXiv 1905.11946) on a one-channel log-mel image."""
 
 import math
+from functools import partial
 
 import torch
 from efficientnet_pytorch import EfficientNet
@@ -8,7 +9,7 @@ from efficientnet_pytorch.utils import efficientnet_params, url_map
 from torch import Tensor, nn
 
 from src.batch import Batch, Sequence
-from src.models.attention import AttentionPooling, Head, MeanPooling
+from src.models.attention import AttentionPooling, Head, MeanPooling, StatisticsPooling
 from src.models.options import ModelOptions
 from src.models.padding import exporting, run_by_length
 from src.models.pretrained import load_published
@@ -110,13 +111,16 @@ class SpeechEncoder(nn.Module):
         frames: int = FRAMES_PER_STEP,
         pool: int = 1,
         stride: int = WHOLE_STRIDE,
+        moments: bool = False,
     ) -> None:
+        """``moments``: steps hold the mean over bands of each channel and that of its square."""
         super().__init__()
         self.network = build_network(coeff, stride)
         self.pool = pool
         self.stride = stride
         self.frames = -(-frames // FRAMES_PER_STEP) * FRAMES_PER_STEP
-        self.width: int = self.network._conv_head.out_channels
+        self.moments = moments
+        self.width: int = self.network._conv_head.out_channels * (2 if moments else 1)
 
     def forward(self, batch: Batch) -> Sequence:
         """Steps of 0.512 s; masked where the clip has ended or has no voice."""
@@ -142,9 +146,13 @@ class SpeechEncoder(nn.Module):
         steps = speech.shape[2] // FRAMES_PER_STEP
         image = speech.unsqueeze(1)
         if self.pool > 1:
-            image = nn.functional.pad(image, (0, -image.shape[3] % (FRAMES_PER_STEP * self.pool)))
+            image = nn.functional.pad(image, (0, -image.shape[3] % (self.stride * self.pool)))
             image = nn.functional.avg_pool2d(image, self.pool)
-        values = self.network.extract_features(image).mean(dim=2).transpose(1, 2)
+        channels = self.network.extract_features(image)
+        values = channels.mean(dim=2)
+        if self.moments:
+            values = torch.cat([values, channels.float().square().mean(dim=2)], dim=1)
+        values = values.transpose(1, 2)
         column = self.pool * self.stride  # frames
         if column > FRAMES_PER_STEP:
             values = values.repeat_interleave(column // FRAMES_PER_STEP, dim=1)
@@ -156,13 +164,24 @@ class SpeechEncoder(nn.Module):
 def build_speech_encoder(options: ModelOptions) -> SpeechEncoder:
     """The encoder of ``options``."""
     return SpeechEncoder(
-        options.coeff, options.speech_frames, options.speech_pool, options.speech_stride
+        options.coeff,
+        options.speech_frames,
+        options.speech_pool,
+        options.speech_stride,
+        moments=options.speech_model == "statistics",
     )
 
 
 def build_speech_head(options: ModelOptions, width: int) -> Head:
-    """Attention pooling, or for ``vanilla`` the library's global average; its dropout, a linear."""
-    pooling = AttentionPooling(width) if options.speech_model == "attention" else MeanPooling()
+    """Pooling by attention, or for ``vanilla`` the library's global average, or for ``statistics``
+    mean and deviation; then the library's dropout and a linear layer.
+    """
+    poolings = {
+        "attention": partial(AttentionPooling, width),
+        "vanilla": MeanPooling,
+        "statistics": StatisticsPooling,
+    }
+    pooling = poolings[options.speech_model]()
     dropout = efficientnet_params(f"efficientnet-b{options.coeff}")[3]
     return Head(pooling, width, options.n_classes, dropout)
 

@@ -43,7 +43,10 @@ class TrainOptions:
 
     coeff: int = flag(0, "EfficientNet-B0..B7", "model", low=0, high=7)
     speech_model: str = flag(
-        "attention", "pooling of the speech model", "model", ("attention", "vanilla")
+        "attention",
+        "pooling of the speech model: by attention, vanilla (mean), or mean and deviation",
+        "model",
+        ("attention", "vanilla", "statistics"),
     )
     speech_norm: str = flag(
         "none",
@@ -117,6 +120,14 @@ class TrainOptions:
         0.5, "of the Beta distribution; 0 is no mixup", "augmentation", low=0.0
     )
     spec_augment: bool = flag(True, "time warp, frequency and time masks", "augmentation")
+    brightness: float = flag(
+        0.2,
+        "largest change of a spectrogram's brightness and contrast, in half of the clips; 0 where "
+        "loudness tells",
+        "augmentation",
+        low=0.0,
+        high=1.0,
+    )
     vtlp: float = flag(
         0.0,
         "largest change of a speaker's vocal tract length, such as 0.1; 0 is none",

@@ -233,7 +233,14 @@ class Loaders:
         """Clips of a part."""
         task = self.task
         return FeatureDataset(
-            task.store, examples, task.inputs, training, self.options.seed, self.ledger, self.norms
+            task.store,
+            examples,
+            task.inputs,
+            training,
+            self.options.seed,
+            self.ledger,
+            self.norms,
+            self.options.brightness,
         )
 
     def evaluation(self, examples: list[Example], shared: bool = True) -> DataLoader:
