@@ -5,7 +5,7 @@ import pytest
 
 from src.data.dataset import FeatureDataset, Inputs
 from src.data.examples import load_examples
-from src.data.speakers import CENTRE, SCALE, SpeakerNorms
+from src.data.speakers import SpeakerNorms
 from src.emotions import EMOTIONS
 from src.errors import UserError
 from tests.features import make_features
@@ -47,10 +47,8 @@ def test_every_band_of_every_speaker_has_the_same_mean_and_spread(store):
     for clips in of.values():
         values = np.concatenate(clips, axis=1)
         assert values.dtype == np.float32
-        assert 0.0 <= values.min() < values.max() <= 1.0
-        # not exactly, as what is far above a band's mean is cut off
-        np.testing.assert_allclose(values.mean(axis=1), CENTRE, atol=0.02)
-        np.testing.assert_allclose(values.std(axis=1), SCALE, atol=0.03)
+        np.testing.assert_allclose(values.mean(axis=1), 0.0, atol=5e-3)
+        np.testing.assert_allclose(values.std(axis=1), 1.0, atol=5e-3)
 
 
 def test_the_loader_normalises_and_silence_stays(store):
@@ -72,7 +70,7 @@ def test_a_band_without_any_spread_is_finite(tmp_path):
     for record in store.read_manifest("all"):
         store.write_array("all", "speech", record.stem, np.full((128, 40), 0.5, np.float16))
     normed = SpeakerNorms(store).apply(np.full((128, 3), 0.5, np.float32), "00")
-    np.testing.assert_array_equal(normed, np.full((128, 3), CENTRE, np.float32))
+    np.testing.assert_array_equal(normed, np.zeros((128, 3), np.float32))
 
 
 def test_clips_without_a_speaker_are_the_users_to_mend(tmp_path):

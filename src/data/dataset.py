@@ -136,16 +136,19 @@ class FeatureDataset(Dataset):
         if record.speech_state == "ok":
             values = self.store.read_array(example.split, "speech", record.stem).astype(np.float32)
             self._check(example, "speech", values.shape[0] == N_MELS and values.shape[1] > 0)
-            if self.inputs.by_speaker:
-                values = self.norms.apply(values, record.speaker)
         else:  # no voice: zeros as long as the clip, so that the clock stays
             values = np.zeros((N_MELS, max(record.frames, 1)), np.float32)
-        if generator is None:
-            return SpeechCrop(0, values)
-        crop = random_crop(values, self.inputs.speech_frames, generator)
+        crop = SpeechCrop(0, values)
+        if generator is not None:
+            crop = random_crop(values, self.inputs.speech_frames, generator)
         if record.speech_state != "ok":
             return crop
-        return crop._replace(values=self.augment(crop.values, generator))
+        values = crop.values
+        if generator is not None:
+            values = self.augment(values, generator)
+        if self.inputs.by_speaker:  # last, so that 0, which pads, is the speaker's mean
+            values = self.norms.apply(values, record.speaker)
+        return crop._replace(values=values)
 
     def _face(
         self, example: Example, crop: SpeechCrop | None, generator: np.random.Generator | None

@@ -8,7 +8,6 @@ from src.errors import UserError
 from src.feature_store import FeatureStore
 from src.preprocessing.audio import N_MELS
 
-CENTRE, SCALE = 0.5, 0.15  # a band's mean, and one standard deviation, on the scale of 0 to 1
 LEAST_DEVIATION = 0.01  # of the 0 to 1 of a log-mel: 0.8 dB
 
 
@@ -43,10 +42,9 @@ class SpeakerNorms:
         self.statistics = {speaker: _moments(*of) for speaker, of in sums.items()}
 
     def apply(self, log_mel: np.ndarray, speaker: str) -> np.ndarray:
-        """float32 (128, T) in [0, 1]: 0.5 where a band is at the speaker's mean."""
+        """float32 (128, T) in standard deviations from the speaker's mean of each band."""
         mean, deviation = self.statistics[speaker]
-        values = CENTRE + SCALE * (log_mel - mean[:, None]) / deviation[:, None]
-        return values.clip(0.0, 1.0).astype(np.float32)
+        return ((log_mel - mean[:, None]) / deviation[:, None]).astype(np.float32)
 
 
 def _moments(
