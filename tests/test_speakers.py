@@ -32,7 +32,7 @@ def store(tmp_path_factory):
     for record in store.read_manifest("all"):
         if record.speech_state == "ok":
             values = store.read_array("all", "speech", record.stem).astype(np.float32)
-            voice = 0.1 * int(record.speaker) + (0.9 - 0.2 * int(record.speaker)) * values
+            voice = 0.1 * int(record.speaker) + (0.9 - 0.1 * int(record.speaker)) * values
             store.write_array("all", "speech", record.stem, voice.astype(np.float16))
     return store
 
