@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from src.data.dataset import Inputs
 from src.errors import UserError, first_line
-from src.models import ModelOptions
 from src.paths import HOME
 from src.prediction.calibration import read_temperature
 from src.preprocessing.pipeline import FeatureSettings
 from src.training.checkpoint import BEST, Checkpoint, best_checkpoint, load_checkpoint
 from src.training.options import MODES
-from src.training.setup import place
+from src.training.setup import inputs_of, place
 
 
 @dataclass(frozen=True)
@@ -98,22 +97,6 @@ def join(probabilities: np.ndarray, how: str) -> np.ndarray:
         logs = np.log(np.maximum(np.where(answered, probabilities, 1.0), 1e-300))
         joined = softmax(logs.sum(axis=0) / count, axis=-1)
     return np.where(empty, np.nan, joined)
-
-
-def inputs_of(options: ModelOptions) -> Inputs:
-    """What the model of ``options`` reads."""
-    every = options.mode == "multimodal"
-    face = "video" if options.face_model == "resnet3d" else "embedding"
-    return Inputs(
-        speech=every or options.mode == "speech",
-        face=face if every or options.mode == "face" else "",
-        text=every or options.mode == "text",
-        speech_frames=options.speech_frames,
-        speech_norm=options.speech_norm,
-        face_frames=options.face_frames,
-        face_size=options.face_size,
-        text_dim=options.text_dim,
-    )
 
 
 def _load(path: Path) -> Checkpoint:

@@ -58,10 +58,14 @@ class Task:
     description: dict[str, Any]  # features.json
     class_names: tuple[str, ...]
     parts: Parts
-    inputs: Inputs
     model_options: ModelOptions
     targets: dict[str, str]  # head -> label
     folds: Folds | None = None
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the model reads."""
+        return inputs_of(self.model_options)
 
     @property
     def main_head(self) -> str:
@@ -90,35 +94,30 @@ def build_task(options: TrainOptions) -> Task:
         state = "holds no features" if store.root.is_dir() else "no such folder"
         raise UserError(f"{store.root}: {state}; run preprocess.py first or give --features_dir")
     class_names = tuple(description["class_names"])
-    face_model = _face_model(options, store)
-    inputs = _inputs(options, face_model, _text_dim(options, store))
+    model_options = _model_options(options, store, len(class_names))
+    usable = inputs_of(model_options).usable
     folds = _folds(options)
-    needed = "features of that kind (see the state columns of manifest.csv)"
-    parts = load_parts(store, class_names, inputs.usable, f"{options.mode} {needed}", folds)
-    inputs = replace(inputs, speech_frames=_speech_frames(options, parts))
+    needed = f"{options.mode} features of that kind (see the state columns of manifest.csv)"
+    parts = load_parts(store, class_names, usable, needed, folds)
+    model_options = replace(model_options, speech_frames=_speech_frames(options, parts))
     targets = _targets(options, parts)
-    model_options = ModelOptions(
-        mode=options.mode,
-        n_classes=len(class_names),
-        coeff=options.coeff,
-        speech_model=options.speech_model,
-        speech_frames=inputs.speech_frames,
+    return Task(store, description, class_names, parts, model_options, targets, folds)
+
+
+def inputs_of(options: ModelOptions) -> Inputs:
+    """What the model of ``options`` reads."""
+    every = options.mode == "multimodal"
+    face = "video" if options.face_model == "resnet3d" else "embedding"
+    return Inputs(
+        speech=every or options.mode == "speech",
+        face=face if every or options.mode == "face" else "",
+        text=every or options.mode == "text",
+        speech_frames=options.speech_frames,
         speech_norm=options.speech_norm,
-        speech_pool=options.speech_pool,
-        speech_stride=options.speech_stride,
-        face_model=face_model,
-        text_model=options.text_model,
         face_frames=options.face_frames,
         face_size=options.face_size,
-        text_dim=inputs.text_dim,
-        sequence_length=options.sequence_length,
-        hidden=options.hidden,
-        dropout=options.dropout,
-        fusion=options.fusion,
-        modality_dropout=options.modality_dropout,
-        multitask=options.mode == "multimodal" and options.lam > 0,
+        text_dim=options.text_dim,
     )
-    return Task(store, description, class_names, parts, inputs, model_options, targets, folds)
 
 
 def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
@@ -315,6 +314,30 @@ def _folds(options: TrainOptions) -> Folds | None:
     return Folds(options.n_folds, options.fold, options.folds_file)
 
 
+def _model_options(options: TrainOptions, store: FeatureStore, n_classes: int) -> ModelOptions:
+    """The flags that shape a model; ``speech_frames`` waits for the clips."""
+    return ModelOptions(
+        mode=options.mode,
+        n_classes=n_classes,
+        coeff=options.coeff,
+        speech_model=options.speech_model,
+        speech_norm=options.speech_norm,
+        speech_pool=options.speech_pool,
+        speech_stride=options.speech_stride,
+        face_model=_face_model(options, store),
+        text_model=options.text_model,
+        face_frames=options.face_frames,
+        face_size=options.face_size,
+        text_dim=_text_dim(options, store),
+        sequence_length=options.sequence_length,
+        hidden=options.hidden,
+        dropout=options.dropout,
+        fusion=options.fusion,
+        modality_dropout=options.modality_dropout,
+        multitask=options.mode == "multimodal" and options.lam > 0,
+    )
+
+
 def _face_model(options: TrainOptions, store: FeatureStore) -> str:
     if options.face_model != "auto" or options.mode not in ("face", "multimodal"):
         return "attention_lstm" if options.face_model == "auto" else options.face_model
@@ -326,20 +349,6 @@ def _face_model(options: TrainOptions, store: FeatureStore) -> str:
         reason = "embeddings are present" if embedded else "there are no embeddings"
         print(f"note: --face_model auto: {choice}, because {reason}", file=sys.stderr)
     return choice
-
-
-def _inputs(options: TrainOptions, face_model: str, text_dim: int) -> Inputs:
-    every = options.mode == "multimodal"
-    face = "video" if face_model == "resnet3d" else "embedding"
-    return Inputs(
-        speech=every or options.mode == "speech",
-        face=face if every or options.mode == "face" else "",
-        text=every or options.mode == "text",
-        speech_norm=options.speech_norm,
-        face_frames=options.face_frames,
-        face_size=options.face_size,
-        text_dim=text_dim,
-    )
 
 
 def _speech_frames(options: TrainOptions, parts: Parts) -> int:
