@@ -35,5 +35,12 @@ if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     model = InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+    if (
+        json.loads(model.get_modelmeta().custom_metadata_map["model_options"])["speech_norm"]
+        != "none"
+    ):
+        sys.exit(
+            f"{sys.argv[1]}: reads speech normalised by speaker, which a file alone does not tell"
+        )
     for clip in map(Path, sys.argv[2:]):
         print(clip.stem, answer(model, clip))

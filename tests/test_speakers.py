@@ -1,5 +1,8 @@
 """Speech normalised by speaker: statistics, training, prediction from features."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -8,9 +11,18 @@ from src.data.examples import load_examples
 from src.data.speakers import SpeakerNorms
 from src.emotions import EMOTIONS
 from src.errors import UserError
+from src.paths import HOME
+from src.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, write_clip
-from tests.prediction import answers_of, make_checkpoint, probabilities_of, rows_of, slim
+from tests.prediction import (
+    answers_of,
+    make_checkpoint,
+    options_of,
+    probabilities_of,
+    rows_of,
+    slim,
+)
 from tests.test_training import run_of
 
 N_SPEAKERS = 5
@@ -104,6 +116,20 @@ def test_voices_that_differ_only_in_level_and_spread_are_answered_alike(tmp_path
     first, second = (answers_of(weights, tmp_path, features_dir=str(f), **flags) for f in folders)
     for one, other in zip(first, second, strict=True):
         np.testing.assert_allclose(probabilities_of(one), probabilities_of(other), atol=1e-4)
+
+
+def test_the_onnx_example_refuses_what_it_cannot_normalise(tmp_path):
+    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker", speech_stride=8)
+    made_up = tmp_path / "model.onnx"
+    predict(options_of(weights, tmp_path, export=str(made_up)))
+    done = subprocess.run(
+        [sys.executable, "examples/onnx_predict.py", str(made_up), "any.wav"],
+        cwd=HOME,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "normalised by speaker" in done.stderr
 
 
 def test_a_media_file_is_refused_with_the_mend(tmp_path, monkeypatch):
