@@ -12,6 +12,10 @@ from src.errors import UserError
 NAME = ".lock"
 
 
+class HeldError(UserError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
 def only_run_in(folder: Path, name: str = NAME, beside_others: bool = False) -> Iterator[None]:
     """Hold ``folder`` for this process; the file ``name`` goes with it, a kill may leave the file.
@@ -22,7 +26,7 @@ def only_run_in(folder: Path, name: str = NAME, beside_others: bool = False) -> 
         beside_others: others may hold it too, if all of them say so.
 
     Raises:
-        UserError: another process holds it; the line names it.
+        HeldError: another process holds it; the line names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kind = fcntl.LOCK_SH if beside_others else fcntl.LOCK_EX
@@ -47,7 +51,7 @@ def _open(path: Path, kind: int) -> TextIO:
             with file:
                 file.seek(0)
                 holder = file.read().strip() or "unknown"
-            raise UserError(
+            raise HeldError(
                 f"{path.parent}: process {holder} is at work there; wait for it, or name another "
                 "folder"
             ) from None

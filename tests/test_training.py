@@ -19,6 +19,7 @@ from src.command_line import run as run_script
 from src.data.dataset import collate
 from src.errors import UserError
 from src.feature_store import FeatureStore
+from src.locking import only_run_in
 from src.paths import HOME
 from src.training import logbook, loop
 from src.training.checkpoint import BEST, best_checkpoint, load_checkpoint
@@ -802,6 +803,21 @@ def test_all_folds_are_run_one_after_another_and_summed_up(folded, tmp_path, cap
     folds = [json.loads((folder / run / "folds.json").read_text())["folds"] for run in runs]
     assert sorted(folds[0]) == [["00"], ["01"], ["02"], ["03"]]
     assert folds == 4 * [folds[0]]
+
+
+def test_processes_share_the_runs_of_one_experiment(features, tmp_path, capsys):
+    flags = {"n_epoch": 1, "seeds": [3, 5], "resume": True}
+    folder = tmp_path / "text" / "run"
+    with only_run_in(folder / "seed_3"):  # as another process would
+        run_of(features, tmp_path, **flags)
+    said = capsys.readouterr()
+    assert "note: left to another process" in said.err
+    assert "the last one sums up" in said.out
+    assert (folder / "seed_5" / "result.json").is_file()
+    assert not (folder / "seed_3" / "result.json").exists()
+    assert not (folder / "summary.json").exists()
+    run_of(features, tmp_path, **flags)
+    assert json.loads((folder / "summary.json").read_text())["runs"] == ["seed_3", "seed_5"]
 
 
 def test_seeds_are_runs_that_go_on_where_they_were_left(features, tmp_path, capsys):

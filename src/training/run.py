@@ -15,7 +15,7 @@ from src import distributed
 from src.data.examples import speakers_by_fold
 from src.data.faults import told_in_one_line
 from src.errors import UserError
-from src.locking import only_run_in
+from src.locking import HeldError, only_run_in
 from src.paths import HOME
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.checkpoint import best_checkpoint
@@ -60,13 +60,20 @@ def train(options: TrainOptions) -> int:
     folder = run_folder(options)
     runs = members(options)
     with distributed.process_group(device):
-        for run in runs:
-            place_of_run = folder.parent / run.exp_name
-            with only_run_in(place_of_run) if distributed.is_main() else nullcontext():
-                _train(run, place_of_run, device)
+        folders = [folder.parent / run.exp_name for run in runs]
+        for run, place_of_run in zip(runs, folders, strict=True):
+            try:
+                with only_run_in(place_of_run) if distributed.is_main() else nullcontext():
+                    _train(run, place_of_run, device)
+            except HeldError as held:
+                if not is_sweep(options) or distributed.world_size() > 1:
+                    raise
+                print(f"note: left to another process: {held}", file=sys.stderr)
         if is_sweep(options) and distributed.is_main():
-            folders = [folder.parent / run.exp_name for run in runs]
-            say(_summary_line(folder, write_summary(folder, folders)))
+            if all((run / "result.json").is_file() for run in folders):
+                say(_summary_line(folder, write_summary(folder, folders)))
+            else:
+                say(f"Done {folder}: the rest is left to other processes; the last one sums up")
     return 0
 
 
