@@ -146,7 +146,9 @@ class SpeechEncoder(nn.Module):
         steps = speech.shape[2] // FRAMES_PER_STEP
         image = speech.unsqueeze(1)
         if self.pool > 1:
-            image = nn.functional.pad(image, (0, -image.shape[3] % (self.stride * self.pool)))
+            multiple = self.stride * self.pool
+            width = (image.shape[3] + multiple - 1) // multiple * multiple
+            image = nn.functional.pad(image, (0, width - image.shape[3]))
             image = nn.functional.avg_pool2d(image, self.pool)
         channels = self.network.extract_features(image)
         values = channels.mean(dim=2)

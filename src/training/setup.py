@@ -1,6 +1,7 @@
 """From flags to what a run works with: clips, loaders, model."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -183,13 +184,25 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model for several processes, several GPUs, or as it is."""
+def parallelise(model: nn.Module, device: torch.device, compiled: bool = False) -> nn.Module:
+    """The model for several processes, several GPUs, or one device, where it may be compiled.
+
+    Raises:
+        UserError: it is to be compiled, but for several devices, or there is no C++ compiler.
+    """
+    many_gpus = device.type == "cuda" and torch.cuda.device_count() > 1
+    if compiled and (many_gpus or distributed.world_size() > 1):
+        raise UserError("--compile True works on one device, in one process; leave it out")
     if distributed.world_size() > 1:
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
-    if device.type == "cuda" and torch.cuda.device_count() > 1:
+    if many_gpus:
         return nn.DataParallel(model)
-    return model
+    if not compiled:
+        return model
+    compilers = (os.environ.get("CXX", "g++"), "clang++")
+    if device.type == "cpu" and not any(shutil.which(compiler) for compiler in compilers):
+        raise UserError("--compile True wants a C++ compiler; install g++, or leave it out")
+    return torch.compile(model)
 
 
 def choose_device(choice: str) -> torch.device:
