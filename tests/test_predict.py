@@ -312,7 +312,7 @@ def sample_of(face=None, frames=100, **fields):
 def test_views_mirror_faces_left_to_right_and_crop_the_speech():
     faces = np.random.default_rng(1).integers(256, size=(6, 3, 8, 8)).astype(np.uint8)
     sample = sample_of(faces)
-    plain_view, mirrored, last = views_of(sample, 3)
+    plain_view, mirrored, last = views_of(sample, 3, 80)
     assert plain_view is sample
     np.testing.assert_array_equal(mirrored.face, faces[..., ::-1])  # columns, never rows
     np.testing.assert_array_equal(last.face, faces)
@@ -325,23 +325,25 @@ def test_views_mirror_faces_left_to_right_and_crop_the_speech():
 
 def test_views_that_would_be_the_same_are_not_made():
     words = sample_of(frames=0, text=np.ones((3, 4), np.float32))
-    assert len(views_of(words, 5)) == 1
+    assert len(views_of(words, 5, 32)) == 1
     embedded = sample_of(np.ones((4, 512), np.float16), frames=0)
-    assert len(views_of(embedded, 5)) == 1
+    assert len(views_of(embedded, 5, 32)) == 1
     crops = sample_of(np.zeros((4, 3, 8, 8), np.uint8), frames=0)
-    assert len(views_of(crops, 5)) == 2
+    assert len(views_of(crops, 5, 32)) == 2
+    assert len(views_of(sample_of(frames=64), 5, 64)) == 1  # no longer than training's crops
+    assert len(views_of(sample_of(frames=65), 5, 64)) == 5
 
 
 def test_a_face_that_a_crop_would_lose_is_kept():
     early = sample_of(np.zeros((1, 3, 8, 8), np.uint8))
-    assert views_of(early, 3)[2].face_mask.all()
+    assert views_of(early, 3, 80)[2].face_mask.all()
 
 
 def test_tta_averages_the_views(features, tmp_path):
-    weights = make_checkpoint(tmp_path, "speech")
+    weights = make_checkpoint(tmp_path, "speech", speech_frames=32)
     members = load_members([str(weights)], False, True, "", CPU)
     items = find_items([], "test", str(features), members)
-    items = [item for item in items if item.record.speech_state == "ok"][6:9]
+    items = [i for i in items if i.record.speech_state == "ok" and i.record.frames > 40][:3]
     several = Predictor(members, CPU, n_views=4)
     one = Predictor(members, CPU)
     for number, answer in enumerate(several.answers(items, 2, 0)):

@@ -174,7 +174,7 @@ class ItemReader(Dataset):
     def _views(self, index: int, features: Features, inputs: Inputs) -> list[Sample]:
         if not inputs.usable(features.record):
             return []
-        views = views_of(features.sample(inputs, ""), self.n_views)
+        views = views_of(features.sample(inputs, ""), self.n_views, inputs.speech_frames)
         return [view._replace(id=f"{index}.{number}") for number, view in enumerate(views)]
 
 

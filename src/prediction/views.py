@@ -5,37 +5,34 @@ import numpy as np
 from src.data.dataset import Sample
 from src.preprocessing.audio import FRAME_SECONDS
 
-CROP_SHARE = 0.8  # of a clip's frames
-SHORTEST_CROP = 32  # frames: half a second
 
-
-def views_of(sample: Sample, count: int) -> list[Sample]:
+def views_of(sample: Sample, count: int, width: int) -> list[Sample]:
     """``count`` views, the first the clip itself; fewer where it has no more that differ.
 
     Every second view mirrors the face left to right (crops only: an embedding cannot be turned, and
-    a face upside down is none); all but the first crop the speech, at evenly spread starts.
+    a face upside down is none); all but the first crop the speech to ``width`` frames, at evenly
+    spread starts, as training did. A clip that is no longer is not cut: crops of four fifths, which
+    training had not shown, cost 11 points of UA on RAVDESS.
     """
     crops = sample.face is not None and sample.face.dtype == np.uint8
-    if sample.speech is None:
+    if sample.speech is None or sample.speech.shape[1] <= width:
         count = min(count, 2 if crops else 1)
-    return [_view(sample, number, count, crops) for number in range(count)]
+    return [_view(sample, number, count, crops, width) for number in range(count)]
 
 
-def _view(sample: Sample, number: int, count: int, crops: bool) -> Sample:
+def _view(sample: Sample, number: int, count: int, crops: bool, width: int) -> Sample:
     if number == 0:
         return sample
     if crops and number % 2:
         sample = sample._replace(face=np.ascontiguousarray(sample.face[..., ::-1]))
-    if sample.speech is None:
+    if sample.speech is None or sample.speech.shape[1] <= width:
         return sample
-    return _crop(sample, (number - 1) / max(count - 2, 1))
+    return _crop(sample, (number - 1) / max(count - 2, 1), width)
 
 
-def _crop(sample: Sample, place: float) -> Sample:
+def _crop(sample: Sample, place: float, kept: int) -> Sample:
     """Cut the speech at ``place`` from 0 (start) to 1 (end); the faces keep to its clock."""
-    frames = sample.speech.shape[1]
-    kept = min(frames, max(SHORTEST_CROP, round(CROP_SHARE * frames)))
-    first = round(place * (frames - kept))
+    first = round(place * (sample.speech.shape[1] - kept))
     sample = sample._replace(speech=sample.speech[:, first : first + kept])
     if sample.face is None:
         return sample
