@@ -32,10 +32,11 @@ import torch
 from src.data.mixing import draw_mixture, mix_batch, spec_augment
 from src.feature_store import MODALITY_FOLDERS, FeatureStore
 from src.paths import HOME
+from src.training.devices import choose_device
 from src.training.loop import Engine, accumulate_gradient, augment, train_one_epoch, update_weights
 from src.training.options import TrainOptions
 from src.training.run import build_engine
-from src.training.setup import Loaders, build_initial_model, build_task, choose_device
+from src.training.setup import Loaders, build_initial_model, build_task
 from tests.features import make_features
 
 MODES: dict[str, dict[str, Any]] = {

@@ -16,8 +16,9 @@ from src.paths import HOME
 from src.prediction.calibration import read_temperature
 from src.preprocessing.pipeline import FeatureSettings
 from src.training.checkpoint import BEST, Checkpoint, best_checkpoint, load_checkpoint
+from src.training.devices import place
 from src.training.options import MODES
-from src.training.setup import inputs_of, place
+from src.training.setup import inputs_of
 
 
 @dataclass(frozen=True)

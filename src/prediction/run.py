@@ -18,7 +18,8 @@ from src.prediction.predictor import Answer, Predictor, explain, warn
 from src.prediction.report import TEMPLATE, Report, label_of, labelled
 from src.prediction.timeline import write_timelines
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
-from src.training.setup import choose_device, loader_workers
+from src.training.devices import choose_device
+from src.training.setup import loader_workers
 
 REPORTED = {
     "WA": "accuracy",

@@ -19,6 +19,7 @@ from src.locking import HeldError, only_run_in
 from src.paths import HOME
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.checkpoint import best_checkpoint
+from src.training.devices import choose_device, parallelise, place
 from src.training.logbook import Logbook, say
 from src.training.loop import (
     Augmentation,
@@ -37,9 +38,6 @@ from src.training.setup import (
     Task,
     build_initial_model,
     build_task,
-    choose_device,
-    parallelise,
-    place,
     speakers_of,
 )
 from src.training.state import RunState, load_state, save_best, save_state

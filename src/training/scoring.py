@@ -14,8 +14,9 @@ from src.errors import UserError
 from src.feature_store import write_csv
 from src.metrics import SCALARS, score
 from src.training.checkpoint import best_checkpoint, load_checkpoint
+from src.training.devices import place
 from src.training.loop import Predictions, evaluate
-from src.training.setup import MODALITIES, Loaders, Task, place
+from src.training.setup import MODALITIES, Loaders, Task
 
 SHORT = {"accuracy": "acc", "unweighted_average_recall": "ua", "calibration_error": "ece"}
 

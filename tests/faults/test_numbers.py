@@ -5,21 +5,12 @@ import pytest
 import torch
 
 from src.errors import UserError
-from src.training import logbook, run
+from src.training import run
 from src.training.checkpoint import load_checkpoint
 from src.training.loop import train_one_epoch
 from tests.features import make_features
 from tests.test_loop import Linear, engine_of, labelled
-from tests.test_training import metrics_of, options_of, run_of
-
-
-@pytest.fixture(autouse=True)
-def quickly(monkeypatch):
-    before = torch.get_num_threads()
-    for name in ("draw_curves", "draw_confusion"):
-        monkeypatch.setattr(logbook, name, lambda *_: None)
-    yield
-    torch.set_num_threads(before)
+from tests.test_training import metrics_of, options_of, quickly, run_of  # noqa: F401
 
 
 @pytest.fixture(scope="module")
