@@ -66,7 +66,9 @@ test: lint  ## lint, then all tests with coverage
 
 benchmark: $(INSTALLED)  ## preprocessing and training against what bounds them (half an hour)
 	$(PY) benchmarks/preprocessing.py --json preprocessing.json
-	$(PY) benchmarks/training.py --json training.json
+	$(PY) benchmarks/training.py --threads 1 --json training.json
+	$(PY) benchmarks/training.py --threads 1 --modes "speech B0" --variants channels_first compile --json layout.json
+	$(PY) benchmarks/training.py --first_step 44370
 
 torture: $(INSTALLED)  ## faults injected on purpose: kills, broken files (minutes); ends with a table
 	$(PY) -m pytest -m "torture or not torture" tests/faults

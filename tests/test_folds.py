@@ -154,6 +154,18 @@ def test_fold_k_is_test_the_next_validation_the_rest_training(store, tmp_path, f
     assert speakers == [groups[rest - 1], groups[val_fold - 1], groups[fold - 1]]
 
 
+def test_every_other_fold_validates_in_its_turn(store):
+    all_speakers(store)
+    for fold in range(1, 5):
+        turns = [Folds(4, fold, valid_fold=turn) for turn in (1, 2, 3)]
+        assert {one.validating for one in turns} == {1, 2, 3, 4} - {fold}
+        parts = [parts_of(store, one) for one in turns]
+        validating = [set(stems(one.val)) for one in parts]
+        assert not validating[0] & validating[1]
+        assert not validating[1] & validating[2]
+        assert all(stems(one.test) == stems(parts[0].test) for one in parts)
+
+
 def test_every_clip_is_in_one_part_and_tested_in_one_fold(store):
     all_speakers(store)
     tested = []

@@ -23,6 +23,7 @@ from src.locking import only_run_in
 from src.paths import HOME
 from src.training import logbook, loop
 from src.training.checkpoint import BEST, best_checkpoint, load_checkpoint
+from src.training.ensemble import read_answers
 from src.training.options import TrainOptions
 from src.training.run import train
 from src.training.setup import Loaders, build_initial_model, build_task, loader_workers
@@ -826,6 +827,30 @@ def test_all_folds_are_run_one_after_another_and_summed_up(folded, tmp_path, cap
     folds = [json.loads((folder / run / "folds.json").read_text())["folds"] for run in runs]
     assert sorted(folds[0]) == [["00"], ["01"], ["02"], ["03"]]
     assert folds == 4 * [folds[0]]
+
+
+def test_runs_of_one_fold_with_different_validating_folds_answer_together(folded, tmp_path, capsys):
+    folder = run_of(folded, tmp_path, n_epoch=1, n_folds=4, fold=0, valid_folds=[1, 3])
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["runs"] == [f"fold_{f}_valid_fold_{v}" for f in (1, 2, 3, 4) for v in (1, 3)]
+    fold_2 = [folder / f"fold_2_valid_fold_{number}" for number in (1, 3)]
+    speakers = [json.loads((run / "config.json").read_text())["resolved"] for run in fold_2]
+    folds = json.loads((fold_2[0] / "folds.json").read_text())["folds"]
+    assert [one["speakers"]["val"] for one in speakers] == [folds[2], folds[0]]
+    assert [one["speakers"]["test"] for one in speakers] == 2 * [folds[1]]
+    both = [read_answers(run / "predictions_test.csv", "integrated") for run in fold_2]
+    shares = (both[0].probabilities + both[1].probabilities) / 2
+    names = np.array(both[0].class_names)
+    right = names[shares.argmax(axis=1)] == np.array(both[0].labels)
+    found = summary["ensemble"]["test"]["accuracy"]
+    assert found["values"][1] == pytest.approx(right.mean())
+    assert "valid" not in summary["ensemble"]  # every run has other clips there
+    assert f"ensemble_test_acc: {found['mean']:.4f}" in capsys.readouterr().out
+
+
+def test_a_fold_can_not_validate_itself(folded, tmp_path):
+    message = refused(folded, tmp_path, n_folds=4, fold=1, valid_fold=4)
+    assert "--valid_fold 4: of 4 folds one is tested; give 1 to 3" in message
 
 
 def test_processes_share_the_runs_of_one_experiment(features, tmp_path, capsys):

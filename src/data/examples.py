@@ -27,11 +27,19 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Folds:
-    """Speaker-disjoint folds: ``--n_folds``, ``--fold`` (counted from 1) and ``--folds_file``."""
+    """Speaker-disjoint folds: ``--n_folds``, ``--fold`` (counted from 1), ``--folds_file`` and
+    ``--valid_fold``.
+    """
 
     n_folds: int
-    fold: int
+    fold: int  # that is tested
     folds_file: str = ""
+    valid_fold: int = 1  # that validates, counted on from the tested one
+
+    @property
+    def validating(self) -> int:
+        """Number of the fold that validates, from 1."""
+        return (self.fold + self.valid_fold - 1) % self.n_folds + 1
 
 
 class Parts(NamedTuple):
@@ -145,8 +153,7 @@ def _folded_parts(
     # of all clips, so that a fold is the same whatever a mode can use
     fold_of = assign_folds([e.record.speaker for e in examples], folds)
     examples = _check(examples, store.root / "all", usable, needed)
-    test_fold, val_fold = folds.fold, folds.fold % folds.n_folds + 1
-    kinds = {test_fold: "test", val_fold: "val"}
+    kinds = {folds.fold: "test", folds.validating: "val"}
     parts: dict[str, list[Example]] = {"train": [], "val": [], "test": []}
     for example in examples:
         parts[kinds.get(fold_of[example.record.speaker], "train")].append(example)

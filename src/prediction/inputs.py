@@ -142,7 +142,8 @@ def _folds_of_run(store: FeatureStore, member: Member) -> Folds:
     path = member.checkpoint.path.parent / "config.json"
     try:
         options = json.loads(path.read_text("utf-8"))["options"]
-        folds = Folds(options["n_folds"], options["fold"], options["folds_file"])
+        names = ("n_folds", "fold", "folds_file")
+        folds = Folds(*(options[name] for name in names), options.get("valid_fold", 1))
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{store.root}: has no official splits, and {path} does not say which folds the model "

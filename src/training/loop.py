@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from src.batch import Batch
 from src.data.dataset import Labelled
 from src.data.mixing import draw_mixture, mix_batch, mix_targets, spec_augment, warp_vocal_tract
 from src.errors import UserError
+from src.training.beside import beside
 from src.training.losses import EmotionLoss
 from src.training.memory import take
 
@@ -80,21 +82,20 @@ def train_one_epoch(
     """
     engine.parallel.train()
     watch = _LossWatch(epoch)
+    prepare = partial(_prepare, engine, epoch)
     bar = tqdm(
-        batches,
+        beside(enumerate(batches), prepare),
         total=n_batches,
         desc=f"epoch {epoch}",
         unit="batch",
         leave=False,
         disable=None if distributed.is_main() else True,
     )
-    for step, labelled in enumerate(bar):
+    for step, (inputs, soft, ids) in enumerate(bar):
         group_start = step - step % engine.accumulate
         group = min(engine.accumulate, n_batches - group_start)
         last = step - group_start == group - 1
-        generator = torch.Generator().manual_seed(_step_seed(engine.seed, epoch, step))
-        inputs, soft = augment(engine, labelled, generator)
-        watch.add(accumulate_gradient(engine, inputs, soft, group, last), labelled.ids)
+        watch.add(accumulate_gradient(engine, inputs, soft, group, last), ids)
         if last:
             update_weights(engine)
         if (step + 1) % LOOK_EVERY == 0:
@@ -102,6 +103,15 @@ def train_one_epoch(
     watch.look()
     means = distributed.gather(watch.mean())
     return float(np.mean(means))
+
+
+def _prepare(
+    engine: Engine, epoch: int, numbered: tuple[int, Labelled]
+) -> tuple[Batch, Tensor, list[str]]:
+    """Inputs and soft labels of a step, and the names of its clips."""
+    step, labelled = numbered
+    generator = torch.Generator().manual_seed(_step_seed(engine.seed, epoch, step))
+    return *augment(engine, labelled, generator), labelled.ids
 
 
 def augment(engine: Engine, labelled: Labelled, generator: torch.Generator) -> tuple[Batch, Tensor]:

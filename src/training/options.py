@@ -33,10 +33,16 @@ class TrainOptions:
     n_folds: int = flag(0, "folds of a corpus without official splits; 0 for none", "data", low=0)
     fold: int = flag(
         1,
-        "from 1: test on this one, validate on the next, train on the rest; all: one after another",
+        "from 1: test on this one, validate on another, train on the rest; all: one after another",
         "data",
         type=number_or_all,
         low=0,
+    )
+    valid_fold: int = flag(
+        1, "which fold validates, counted on from the tested one: 1 is the next", "data", low=1
+    )
+    valid_folds: list[int] = flag(  # noqa: RUF009
+        [], "several runs, one a validating fold", "data", type=int, low=1
     )
     folds_file: str = flag("", 'JSON {"folds": [[speakers], ...]}; balanced folds without', "data")
     num_workers: int = flag(16, "loader processes a rank, at most one a core", "data", low=0)

@@ -69,7 +69,7 @@ def train(options: TrainOptions) -> int:
                 print(f"note: left to another process: {held}", file=sys.stderr)
         if is_sweep(options) and distributed.is_main():
             if all((run / "result.json").is_file() for run in folders):
-                say(_summary_line(folder, write_summary(folder, folders)))
+                say(_summary_line(folder, write_summary(folder, runs)))
             else:
                 say(f"Done {folder}: the rest is left to other processes; the last one sums up")
     return 0
@@ -297,10 +297,11 @@ def _start_line(folder: Path, task: Task, model: nn.Module, device: torch.device
 
 def _summary_line(folder: Path, summary: dict[str, Any]) -> str:
     shown = []
-    for part in (name for name in ("valid", "test") if name in summary):
-        for name, short in (("accuracy", "acc"), ("unweighted_average_recall", "ua")):
-            score = summary[part][name]
-            shown.append(f"{part}_{short}: {score['mean']:.4f} +- {score['std']:.4f}")
+    for title, scores in (("", summary), ("ensemble_", summary.get("ensemble", {}))):
+        for part in (name for name in ("valid", "test") if name in scores):
+            for name, short in (("accuracy", "acc"), ("unweighted_average_recall", "ua")):
+                score = scores[part][name]
+                shown.append(f"{title}{part}_{short}: {score['mean']:.4f} +- {score['std']:.4f}")
     return f"Done {folder}: mean and spread of {len(summary['runs'])} runs {' '.join(shown)}"
 
 

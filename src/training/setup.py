@@ -279,7 +279,12 @@ def _folds(options: TrainOptions) -> Folds | None:
         return None
     if options.n_folds < 3 or options.fold > options.n_folds:
         raise UserError("--n_folds wants 3 or more (test, validation, train), --fold one of them")
-    return Folds(options.n_folds, options.fold, options.folds_file)
+    if options.valid_fold >= options.n_folds:
+        raise UserError(
+            f"--valid_fold {options.valid_fold}: of {options.n_folds} folds one is tested; give 1 "
+            f"to {options.n_folds - 1}"
+        )
+    return Folds(options.n_folds, options.fold, options.folds_file, options.valid_fold)
 
 
 def _model_options(options: TrainOptions, store: FeatureStore, n_classes: int) -> ModelOptions:

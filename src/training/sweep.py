@@ -1,7 +1,8 @@
-"""Several runs under one name, every fold or several seeds: their mean and spread."""
+"""Several runs under one name, every fold or several seeds: their mean, spread and ensemble."""
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from src.errors import UserError
 from src.feature_store import write_atomic
+from src.training.ensemble import ensemble_scores
 from src.training.options import ALL_FOLDS, TrainOptions
 
 SUMMARY = "summary.json"
@@ -16,7 +18,7 @@ SUMMARY = "summary.json"
 
 def is_sweep(options: TrainOptions) -> bool:
     """Whether the flags ask for more than one run."""
-    return bool(options.seeds) or options.fold == ALL_FOLDS
+    return bool(options.seeds or options.valid_folds) or options.fold == ALL_FOLDS
 
 
 def members(options: TrainOptions) -> list[TrainOptions]:
@@ -30,22 +32,36 @@ def members(options: TrainOptions) -> list[TrainOptions]:
     every = options.fold == ALL_FOLDS
     if every and not options.n_folds:
         raise UserError("--fold all: of how many? give --n_folds")
+    swept = {
+        "fold": list(range(1, options.n_folds + 1)) if every else [],
+        "valid_fold": options.valid_folds,
+        "seed": options.seeds,
+    }
+    choices = [values or [getattr(options, name)] for name, values in swept.items()]
     runs = []
-    for fold in range(1, options.n_folds + 1) if every else [options.fold]:
-        for seed in options.seeds or [options.seed]:
-            parts = [f"fold_{fold}"] * every + [f"seed_{seed}"] * bool(options.seeds)
-            name = f"{options.exp_name}/{'_'.join(parts)}"
-            runs.append(replace(options, exp_name=name, fold=fold, seed=seed, seeds=[]))
+    for values in product(*choices):
+        chosen = dict(zip(swept, values, strict=True))
+        parts = [f"{name}_{chosen[name]}" for name, several in swept.items() if several]
+        name = f"{options.exp_name}/{'_'.join(parts)}"
+        runs.append(replace(options, exp_name=name, **chosen, seeds=[], valid_folds=[]))
     return runs
 
 
-def write_summary(folder: Path, runs: list[Path]) -> dict[str, Any]:
-    """``summary.json``: of every number in the runs' result.json its mean, spread and values.
+def write_summary(folder: Path, runs: list[TrainOptions]) -> dict[str, Any]:
+    """``summary.json``: of every number in the runs' result.json its mean, spread and values; and
+    the same of ``ensemble``, the runs of each tested fold answering together.
 
     The spread is the standard deviation of a sample (n - 1).
     """
-    results = [json.loads((run / "result.json").read_text("utf-8")) for run in runs]
-    summary = {"runs": [run.name for run in runs]} | _pooled(results)
+    folders = [folder.parent / run.exp_name for run in runs]
+    results = [json.loads((run / "result.json").read_text("utf-8")) for run in folders]
+    summary = {"runs": [run.name for run in folders]} | _pooled(results)
+    by_fold: dict[int, list[Path]] = {}
+    for run, place in zip(runs, folders, strict=True):
+        by_fold.setdefault(run.fold, []).append(place)
+    if any(len(group) > 1 for group in by_fold.values()):
+        target = results[0]["target"]
+        summary["ensemble"] = _pooled([ensemble_scores(g, target) for g in by_fold.values()])
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     write_atomic(folder / SUMMARY, lambda file: file.write(text.encode()))
     return summary
