@@ -46,7 +46,13 @@ MODES: dict[str, dict[str, Any]] = {  # batches of 256 as in the README's workfl
     "text attention_lstm": {"mode": "text", "batch_size": 256},
     "multimodal B0": {"mode": "multimodal", "face_model": "attention_lstm", "batch_size": 16},
 }
-STEPS = {8: 4, 16: 8, 256: 12}  # an epoch of made-up clips, by batch size
+STEPS = {  # an epoch; of 0.1 s each there are more, as an epoch begins with waiting for a batch
+    "speech B0": 8,
+    "face attention_lstm": 12,
+    "face resnet3d": 4,
+    "text attention_lstm": 60,
+    "multimodal B0": 8,
+}
 VARIANTS = ("fp32", "bf16", "channels_first", "compile")
 FIRST_STEP = """
 import sys, time
@@ -155,7 +161,7 @@ def peak_bytes(device: torch.device) -> int:
 def first_step_seconds(clips: int, folder: Path, flags: list[str]) -> float:
     """From the shell to the end of the first step, for a features folder of ``clips`` clips."""
     features = folder / "large"
-    make_large(features, clips)
+    make_large(features, clips, frames=(180, 390))
     words = ["--features_dir", str(features), "--logs_dir", str(folder / "logs"), *flags]
     command = [sys.executable, "-c", FIRST_STEP, "--mode", "multimodal", "--overwrite", "True"]
     started = time.time()
@@ -165,15 +171,18 @@ def first_step_seconds(clips: int, folder: Path, flags: list[str]) -> float:
     return float(answer.stdout.split()[-1]) - started
 
 
-def make_large(root: Path, clips: int) -> None:
+def make_large(root: Path, clips: int, frames: tuple[int, int]) -> None:
     """A features folder of many clips: hard links to few files, a manifest of that many rows."""
     shutil.rmtree(root, ignore_errors=True)
-    store = make_features(root, clips={"train": 100, "val": 50}, frames=(180, 390))
+    few = {"train": 100, "val": 50}
+    store = make_features(root, clips=few, frames=frames, words=(8, 16), text_dim=200)
     for split, count in {"train": clips, "val": max(clips // 8, 1)}.items():
-        few = store.read_manifest(split)
-        records = [few[n % len(few)]._replace(id=f"{n:05d}", stem=f"{n:05d}") for n in range(count)]
+        real = store.read_manifest(split)
+        records = [
+            real[n % len(real)]._replace(id=f"{n:05d}", stem=f"{n:05d}") for n in range(count)
+        ]
         for n, record in enumerate(records):
-            link(store, split, few[n % len(few)], record)
+            link(store, split, real[n % len(real)], record)
         store.write_manifest(split, records)
 
 
@@ -186,18 +195,18 @@ def link(store: FeatureStore, split: str, old: Any, new: Any) -> None:
             os.link(source, target)
 
 
-def made_up(scratch: Path, batch_size: int) -> Path:
-    """Features of 6 s clips, ``STEPS`` of that batch size."""
-    features = scratch / str(batch_size)
+def made_up(scratch: Path, clips: int) -> Path:
+    """Features of that many clips of 6 s."""
+    features = scratch / str(clips)
     if not features.exists():
-        counts = {"train": batch_size * STEPS[batch_size], "val": 8}
-        make_features(features, clips=counts, frames=(330, 390), words=(8, 16), text_dim=200)
+        make_large(features, clips, frames=(330, 390))
     return features
 
 
 def run_row(name: str, variant: str, arguments: argparse.Namespace, scratch: Path) -> dict:
     """``measure`` in a process of its own."""
-    features = arguments.features_dir or made_up(scratch, MODES[name]["batch_size"])
+    clips = MODES[name]["batch_size"] * STEPS[name]
+    features = arguments.features_dir or made_up(scratch, clips)
     flags = MODES[name] | {
         "features_dir": str(features),
         "num_workers": arguments.num_workers,
