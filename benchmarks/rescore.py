@@ -1,16 +1,18 @@
 """Scores of stored answers: what benchmarks/results/ holds, against the labels you have.
 
     python benchmarks/rescore.py benchmarks/results/ravdess_speech.csv --features_dir DIR
+    python benchmarks/rescore.py answers.csv --features_dir DIR --runs logs/speech/ravdess
 
-The file has a row an answer: ``run,clip,prediction``. Labels come from the manifests of the
-features folder, so that no corpus lies in the repository.
+The file has a row an answer, ``run,clip,prediction`` and perhaps a probability a class; ``--runs``
+writes it first, from the test answers of an experiment of several runs. Labels come from the
+manifests of the features folder, so that no corpus lies in the repository.
 """
 
 import argparse
 import csv
 import sys
-from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,13 +25,42 @@ from src.feature_store import FeatureStore
 SCORES = ("WA", "UA", "macro F1", "weighted F1")
 
 
-def read_answers(path: Path) -> dict[str, dict[str, str]]:
-    """Run -> clip -> class name."""
-    answers: dict[str, dict[str, str]] = defaultdict(dict)
+class Answers(NamedTuple):
+    """What one run says of each clip."""
+
+    predictions: dict[str, str]  # clip -> class name
+    probabilities: dict[str, np.ndarray]  # clip -> (classes,); empty where they were not stored
+
+
+def read_answers(path: Path) -> tuple[dict[str, Answers], tuple[str, ...]]:
+    """Run -> answers, and the class names of the probabilities."""
+    runs: dict[str, Answers] = {}
     with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            answers[row["run"]][row["clip"]] = row["prediction"]
-    return answers
+        rows = csv.reader(file)
+        _, _, _, *class_names = next(rows)
+        for run, clip, prediction, *values in rows:
+            answers = runs.setdefault(run, Answers({}, {}))
+            answers.predictions[clip] = prediction
+            if values:
+                answers.probabilities[clip] = np.array(values, float)
+    return runs, tuple(class_names)
+
+
+def together(runs: dict[str, Answers], class_names: tuple[str, ...]) -> dict[str, dict[str, str]]:
+    """Names of the runs that answer the same clips -> what the mean of their probabilities says."""
+    groups: dict[frozenset[str], list[str]] = {}
+    for run, answers in sorted(runs.items()):
+        if answers.probabilities:
+            groups.setdefault(frozenset(answers.probabilities), []).append(run)
+    votes = {}
+    for clips, names in groups.items():
+        if len(names) > 1:
+            every = [runs[name].probabilities for name in names]
+            votes[" + ".join(names)] = {
+                clip: class_names[np.mean([one[clip] for one in every], axis=0).argmax()]
+                for clip in sorted(clips)
+            }
+    return votes
 
 
 def read_labels(store: FeatureStore, label: str) -> dict[str, str]:
@@ -38,10 +69,10 @@ def read_labels(store: FeatureStore, label: str) -> dict[str, str]:
     return {record.stem: getattr(record, label) for record in records}
 
 
-def scores(answers: dict[str, str], labels: dict[str, str]) -> np.ndarray:
+def scores(predictions: dict[str, str], labels: dict[str, str]) -> np.ndarray:
     """``SCORES`` of one run, percent."""
-    true = [labels[clip] for clip in answers]
-    given = list(answers.values())
+    true = [labels[clip] for clip in predictions]
+    given = list(predictions.values())
     return 100 * np.array(
         [
             accuracy_score(true, given),
@@ -52,6 +83,34 @@ def scores(answers: dict[str, str], labels: dict[str, str]) -> np.ndarray:
     )
 
 
+def print_table(heading: str, answers: dict[str, dict[str, str]], labels: dict[str, str]) -> None:
+    """Scores a row, then their mean and standard deviation."""
+    print(f"| {heading} | clips | {' | '.join(SCORES)} |\n|{'---|' * (len(SCORES) + 2)}")
+    rows = []
+    for name, predictions in sorted(answers.items()):
+        rows.append(scores(predictions, labels))
+        cells = " | ".join(f"{value:.1f}" for value in rows[-1])
+        print(f"| {name} | {len(predictions)} | {cells} |")
+    spread = np.std(rows, axis=0, ddof=1) if len(rows) > 1 else np.zeros(len(SCORES))
+    pairs = zip(np.mean(rows, axis=0), spread, strict=True)
+    print(f"| mean | | {' | '.join(f'{mean:.1f} ± {sd:.1f}' for mean, sd in pairs)} |")
+
+
+def store_answers(runs: Path, path: Path) -> None:
+    """Write the test answers of the runs below a folder; probabilities to three decimals."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for number, answers in enumerate(sorted(runs.glob("*/predictions_test.csv"))):
+            with answers.open(newline="", encoding="utf-8") as source:
+                heading, *rows = csv.reader(source)
+            first = heading.index("prediction")
+            if number == 0:
+                writer.writerow(["run", "clip", *heading[first:]])
+            for row in rows:
+                values = [f"{float(value):.3f}" for value in row[first + 1 :]]
+                writer.writerow([answers.parent.name, row[0], row[first], *values])
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -59,18 +118,17 @@ def main() -> None:
     )
     parser.add_argument("answers", type=Path)
     parser.add_argument("--features_dir", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, help="an experiment's folder: writes the file first")
     parser.add_argument("--label", choices=("integrated", "face", "speech"), default="integrated")
     options = parser.parse_args()
+    if options.runs:
+        store_answers(options.runs, options.answers)
     labels = read_labels(FeatureStore(options.features_dir), options.label)
-    print(f"| run | clips | {' | '.join(SCORES)} |\n|{'---|' * (len(SCORES) + 2)}")
-    rows = []
-    for run, answers in sorted(read_answers(options.answers).items()):
-        rows.append(scores(answers, labels))
-        cells = " | ".join(f"{value:.1f}" for value in rows[-1])
-        print(f"| {run} | {len(answers)} | {cells} |")
-    spread = np.std(rows, axis=0, ddof=1) if len(rows) > 1 else np.zeros(len(SCORES))
-    pairs = zip(np.mean(rows, axis=0), spread, strict=True)
-    print(f"| mean | | {' | '.join(f'{mean:.1f} ± {sd:.1f}' for mean, sd in pairs)} |")
+    runs, class_names = read_answers(options.answers)
+    print_table("run", {name: run.predictions for name, run in runs.items()}, labels)
+    if votes := together(runs, class_names):
+        print()
+        print_table("answering together", votes, labels)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""Stored answers are scored as the runs that gave them were."""
+
+import json
+
+import pytest
+
+from benchmarks.rescore import read_answers, read_labels, scores, store_answers, together
+from src.command_line import parse
+from src.training.options import TrainOptions
+from src.training.run import train
+from tests.features import make_features
+
+MAIN = ("accuracy", "unweighted_average_recall")
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """A sweep of two seeds over clips with an official test split."""
+    root = tmp_path_factory.mktemp("rescore")
+    store = make_features(root / "features", clips={"train": 14, "val": 9, "test": 21})
+    flags = f"--mode text --features_dir {store.root} --logs_dir {root / 'logs'} --seeds 0 1"
+    flags += " --n_epoch 2 --batch_size 8 --num_workers 0 --hidden 8"
+    train(parse(TrainOptions, "", flags.split()))
+    runs = root / "logs/text/default"
+    store_answers(runs, root / "answers.csv")
+    answers, class_names = read_answers(root / "answers.csv")
+    return json.loads((runs / "summary.json").read_text()), answers, class_names, store
+
+
+def test_each_run_scores_as_its_summary_says(experiment):
+    summary, answers, _, store = experiment
+    labels = read_labels(store, "integrated")
+    for number, name in enumerate(("seed_0", "seed_1")):
+        wa, ua, macro, weighted = scores(answers[name].predictions, labels) / 100
+        expected = [summary["test"][key]["values"][number] for key in MAIN]
+        assert [wa, ua] == pytest.approx(expected)
+        assert macro == pytest.approx(summary["test"]["macro_f1"]["values"][number])
+        assert weighted == pytest.approx(summary["test"]["weighted_f1"]["values"][number])
+
+
+def test_runs_answer_together_as_the_summary_says(experiment):
+    summary, answers, class_names, store = experiment
+    votes = together(answers, class_names)
+    assert list(votes) == ["seed_0 + seed_1"]
+    wa, ua, *_ = scores(votes["seed_0 + seed_1"], read_labels(store, "integrated")) / 100
+    expected = [summary["ensemble"]["test"][key]["mean"] for key in MAIN]
+    assert [wa, ua] == pytest.approx(expected)
