@@ -303,6 +303,7 @@ def measure(clip: Path, weights: Path, rounds: int, folder: Path) -> dict[str, A
     reference = Reference(weights)
     fast = {name: Fast(stride, weights) for name, stride in RATES.items()}
     costs: dict[str, list[Cost]] = {"plain decode": [], **{name: [] for name in fast}}
+    reference.sound(clip)  # unclocked: librosa compiles functions at their first call
     first, log_mel = reference.run(clip, folder)
     for name in fast:
         fast[name].run(clip, folder / "warm up")  # networks are loaded once a worker
