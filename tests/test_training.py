@@ -853,6 +853,13 @@ def test_a_fold_can_not_validate_itself(folded, tmp_path):
     assert "--valid_fold 4: of 4 folds one is tested; give 1 to 3" in message
 
 
+def test_validating_folds_are_checked_before_the_first_run(folded, tmp_path):
+    message = refused(folded, tmp_path, n_folds=4, fold=1, valid_folds=[1, 4])
+    assert "--valid_folds 4: all but one of --n_folds 4 can validate" in message
+    assert not list(tmp_path.iterdir())  # no run has begun
+    assert "--n_folds 0 can validate" in refused(folded, tmp_path, valid_folds=[1])
+
+
 def test_processes_share_the_runs_of_one_experiment(features, tmp_path, capsys):
     flags = {"n_epoch": 1, "seeds": [3, 5], "resume": True}
     folder = tmp_path / "text" / "run"

@@ -25,13 +25,18 @@ def members(options: TrainOptions) -> list[TrainOptions]:
     """The single runs, each in a folder of its own below the experiment's: fold_1, seed_2, ...
 
     Raises:
-        UserError: all folds of no folds.
+        UserError: folds of no folds, or a validating fold that there is not.
     """
     if not is_sweep(options):
         return [options]
     every = options.fold == ALL_FOLDS
     if every and not options.n_folds:
         raise UserError("--fold all: of how many? give --n_folds")
+    if options.valid_folds and max(options.valid_folds) >= options.n_folds:
+        raise UserError(
+            f"--valid_folds {max(options.valid_folds)}: all but one of --n_folds {options.n_folds} "
+            "can validate; give lower numbers, or more folds"
+        )
     swept = {
         "fold": list(range(1, options.n_folds + 1)) if every else [],
         "valid_fold": options.valid_folds,
