@@ -420,6 +420,8 @@ def test_inputs_that_are_none_are_refused(features, media, tmp_path):
     missing = refusal("logs/speech/nowhere", tmp_path, logs_dir=str(tmp_path))
     assert "no such checkpoint or run folder" in missing
     assert str(weights) in missing
+    several = refusal(str(weights.parent.parent), tmp_path)
+    assert f"holds the runs {weights.parent.name}; name one" in several
 
 
 def test_features_made_otherwise_are_refused(features, tmp_path):

@@ -914,6 +914,22 @@ def test_a_fused_run_of_all_folds_takes_the_encoder_of_its_own_fold(folded, tmp_
         encoder = build_initial_model(member, task).encoders["text"].state_dict()
         own = load_checkpoint(best_checkpoint(single / f"fold_{number}")).model
         assert all(torch.equal(own[f"encoder.{name}"], value) for name, value in encoder.items())
+    varied = {"seeds": [7, 8], "valid_folds": [1], "text_load_weights": str(single), **settings}
+    run = members(options_of(folded, tmp_path, "multimodal", fold=4, **varied))[-1]
+    assert run.exp_name.endswith("/valid_fold_1_seed_8")  # no folder of the experiment's
+    encoder = build_initial_model(run, build_task(run)).encoders["text"].state_dict()
+    assert all(torch.equal(own[f"encoder.{name}"], value) for name, value in encoder.items())
+
+
+def test_an_experiment_without_a_run_like_this_one_names_its_runs(folded, tmp_path):
+    settings = {"n_epoch": 1, "n_folds": 4}
+    single = run_of(folded, tmp_path, "text", fold=0, **settings)
+    flags = {"text_load_weights": str(single), "seeds": [1]} | settings
+    fused = run_of(folded, tmp_path, "multimodal", fold=3, **flags)
+    assert (fused / "summary.json").is_file()
+    (single / "fold_3").rename(single / "away")
+    message = refused(folded, tmp_path / "other", "multimodal", fold=3, **flags)
+    assert "holds the runs away, fold_1, fold_2, fold_4; name one" in message
 
 
 def test_all_folds_of_none_are_refused(features, tmp_path):

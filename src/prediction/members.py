@@ -15,7 +15,7 @@ from src.errors import UserError, first_line
 from src.paths import HOME
 from src.prediction.calibration import read_temperature
 from src.preprocessing.pipeline import FeatureSettings
-from src.training.checkpoint import BEST, Checkpoint, best_checkpoint, load_checkpoint
+from src.training.checkpoint import BEST, Checkpoint, find_checkpoint, load_checkpoint
 from src.training.devices import place
 from src.training.options import MODES
 from src.training.setup import inputs_of
@@ -54,7 +54,7 @@ def load_members(
     folder = Path(logs or HOME / "logs")
     if average:
         return [_average([p for w in weights for p in _run_checkpoints(w, folder)], device)]
-    members = [_member(_load(find_weights(w, folder)), temperature, device) for w in weights]
+    members = [_member(_load(_find(w, folder)), temperature, device) for w in weights]
     first = members[0].checkpoint
     for member in members[1:]:
         if member.checkpoint.class_names != first.class_names:
@@ -64,22 +64,6 @@ def load_members(
                 f"{' '.join(first.class_names)}; an ensemble wants one list"
             )
     return members
-
-
-def find_weights(given: str, logs: Path) -> Path:
-    """The file itself, or the best one of a run folder, of whatever mode.
-
-    Raises:
-        UserError: there is none; the line names the best checkpoints that do exist.
-    """
-    path = Path(given)
-    best = path if path.is_file() else best_checkpoint(path)
-    if best is not None:
-        return best
-    runs = [run for mode in MODES for run in sorted((logs / mode).glob("*"))]
-    known = [str(best) for run in runs if (best := best_checkpoint(run)) is not None]
-    mend = f"there are {', '.join(known)}" if known else "train one: train.py --mode ..."
-    raise UserError(f"--weights {given}: no such checkpoint or run folder; {mend}")
 
 
 def join(probabilities: np.ndarray, how: str) -> np.ndarray:
@@ -143,9 +127,13 @@ def _name(path: Path) -> str:
     return "/".join(path.parts[-3:-1]) if BEST.match(path.name) else path.name
 
 
+def _find(given: str, logs: Path) -> Path:
+    return find_checkpoint("--weights", given, logs, MODES)
+
+
 def _run_checkpoints(given: str, logs: Path) -> list[Path]:
     found = [p for p in sorted(Path(given).glob("*_best_*.pth")) if BEST.match(p.name)]
-    return found if found else [find_weights(given, logs)]
+    return found if found else [_find(given, logs)]
 
 
 def _average(paths: list[Path], device: torch.device) -> Member:

@@ -117,24 +117,34 @@ def load_checkpoint(path: Path) -> Checkpoint:
         ) from error
 
 
-def find_checkpoint(given: str, logs: Path, mode: str, member: str = "") -> Path:
-    """The file itself, or the best one of a run folder; of several folds or seeds under one name,
-    that of ``member``, such as fold_1.
+def find_checkpoint(
+    flag: str, given: str, logs: Path, modes: Sequence[str], members: Sequence[str] = ()
+) -> Path:
+    """The file itself, or the best one of a run folder; where the folder holds several runs, that
+    of the first of ``members`` that is there, such as fold_1.
 
     Raises:
-        UserError: there is none; the line names the best checkpoints of ``mode`` that do exist.
+        UserError: there is none; the line names ``flag`` and what there is in its place.
     """
     path = Path(given)
     if path.is_file():
         return path
-    for folder in (path / member, path):
+    for folder in (*(path / member for member in members), path):
         best = best_checkpoint(folder)
         if best is not None:
             return best
-    runs = sorted((logs / mode).glob("*")) if (logs / mode).is_dir() else []
-    known = [str(best) for run in runs if (best := best_checkpoint(run)) is not None]
-    mend = f"there are {', '.join(known)}" if known else f"train one: train.py --mode {mode}"
-    raise UserError(f"{given}: no such checkpoint or run folder; {mend}")
+    if several := [best.parent.name for best in _best_below(path)]:
+        raise UserError(f"{flag} {given}: holds the runs {', '.join(several)}; name one")
+    known = [str(best) for mode in modes for best in _best_below(logs / mode)]
+    train = modes[0] if len(modes) == 1 else "..."
+    mend = f"there are {', '.join(known)}" if known else f"train one: train.py --mode {train}"
+    raise UserError(f"{flag} {given}: no such checkpoint or run folder; {mend}")
+
+
+def _best_below(folder: Path) -> list[Path]:
+    """The best checkpoint of each run in a folder of runs."""
+    found = (best_checkpoint(run) for run in sorted(folder.glob("*")))
+    return [best for best in found if best is not None]
 
 
 def best_checkpoint(folder: Path) -> Path | None:

@@ -36,6 +36,7 @@ from src.processes import end_with_parent
 from src.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from src.training.loop import to_device
 from src.training.options import TrainOptions
+from src.training.sweep import run_names
 
 MOST_SPEECH_FRAMES = 256  # 4.1 s
 MODALITIES = ("speech", "face", "text")
@@ -264,9 +265,11 @@ def _load_published(encoder: nn.Module, modality: str, options: TrainOptions) ->
 def _given(options: TrainOptions, modality: str) -> Checkpoint:
     """What ``--<modality>_load_weights`` names."""
     logs = Path(options.logs_dir or HOME / "logs")
-    given = getattr(options, f"{modality}_load_weights")
-    member = Path(options.exp_name).name if "/" in options.exp_name else ""
-    return load_checkpoint(find_checkpoint(given, logs, modality, member))
+    flag = f"{modality}_load_weights"
+    given = getattr(options, flag)
+    return load_checkpoint(
+        find_checkpoint(f"--{flag}", given, logs, [modality], run_names(options))
+    )
 
 
 def speakers_of(examples: list[Example]) -> list[str]:

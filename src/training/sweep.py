@@ -1,8 +1,9 @@
 """Several runs under one name, every fold or several seeds: their mean, spread and ensemble."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from src.training.ensemble import ensemble_scores
 from src.training.options import ALL_FOLDS, TrainOptions
 
 SUMMARY = "summary.json"
+SWEPT = ("fold", "valid_fold", "seed")
 
 
 def is_sweep(options: TrainOptions) -> bool:
@@ -37,19 +39,28 @@ def members(options: TrainOptions) -> list[TrainOptions]:
             f"--valid_folds {max(options.valid_folds)}: all but one of --n_folds {options.n_folds} "
             "can validate; give lower numbers, or more folds"
         )
-    swept = {
-        "fold": list(range(1, options.n_folds + 1)) if every else [],
-        "valid_fold": options.valid_folds,
-        "seed": options.seeds,
-    }
+    folds = list(range(1, options.n_folds + 1)) if every else []
+    swept = dict(zip(SWEPT, (folds, options.valid_folds, options.seeds), strict=True))
     choices = [values or [getattr(options, name)] for name, values in swept.items()]
     runs = []
     for values in product(*choices):
-        chosen = dict(zip(swept, values, strict=True))
-        parts = [f"{name}_{chosen[name]}" for name, several in swept.items() if several]
-        name = f"{options.exp_name}/{'_'.join(parts)}"
-        runs.append(replace(options, exp_name=name, **chosen, seeds=[], valid_folds=[]))
+        chosen = dict(zip(SWEPT, values, strict=True))
+        run = replace(options, **chosen, seeds=[], valid_folds=[])
+        name = _run_name(run, [name for name in SWEPT if swept[name]])
+        runs.append(replace(run, exp_name=f"{options.exp_name}/{name}"))
     return runs
+
+
+def run_names(options: TrainOptions) -> list[str]:
+    """What a run of the same fold, validating fold and seed is called in an experiment of several
+    runs, whichever of the three it varies; the closest first.
+    """
+    names = [part for count in (3, 2, 1) for part in combinations(SWEPT, count)]
+    return [_run_name(options, part) for part in names]
+
+
+def _run_name(options: TrainOptions, varied: Sequence[str]) -> str:
+    return "_".join(f"{name}_{getattr(options, name)}" for name in varied)
 
 
 def write_summary(folder: Path, runs: list[TrainOptions]) -> dict[str, Any]:
