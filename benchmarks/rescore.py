@@ -47,7 +47,9 @@ def read_answers(path: Path) -> tuple[dict[str, Answers], tuple[str, ...]]:
 
 
 def together(runs: dict[str, Answers], class_names: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Names of the runs that answer the same clips -> what the mean of their probabilities says."""
+    """What the runs that answer the same clips are called -> what the mean of their probabilities
+    says.
+    """
     groups: dict[frozenset[str], list[str]] = {}
     for run, answers in sorted(runs.items()):
         if answers.probabilities:
@@ -56,7 +58,7 @@ def together(runs: dict[str, Answers], class_names: tuple[str, ...]) -> dict[str
     for clips, names in groups.items():
         if len(names) > 1:
             every = [runs[name].probabilities for name in names]
-            votes[" + ".join(names)] = {
+            votes[f"{names[0]} and {len(names) - 1} more"] = {
                 clip: class_names[np.mean([one[clip] for one in every], axis=0).argmax()]
                 for clip in sorted(clips)
             }

@@ -41,7 +41,7 @@ def test_each_run_scores_as_its_summary_says(experiment):
 def test_runs_answer_together_as_the_summary_says(experiment):
     summary, answers, class_names, store = experiment
     votes = together(answers, class_names)
-    assert list(votes) == ["seed_0 + seed_1"]
-    wa, ua, *_ = scores(votes["seed_0 + seed_1"], read_labels(store, "integrated")) / 100
+    assert list(votes) == ["seed_0 and 1 more"]
+    wa, ua, *_ = scores(votes["seed_0 and 1 more"], read_labels(store, "integrated")) / 100
     expected = [summary["ensemble"]["test"][key]["mean"] for key in MAIN]
     assert [wa, ua] == pytest.approx(expected)
