@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
+from src import command_line
+from src.errors import UserError
 from src.feature_store import FeatureStore
 
 SCORES = ("WA", "UA", "macro F1", "weighted F1")
@@ -66,13 +68,25 @@ def together(runs: dict[str, Answers], class_names: tuple[str, ...]) -> dict[str
 
 
 def read_labels(store: FeatureStore, label: str) -> dict[str, str]:
-    """Clip -> class name."""
-    records = [record for split in store.splits() for record in store.read_manifest(split)]
+    """Clip -> class name; of a name that several splits use (MELD's do) the test split's, as the
+    answers are of test clips.
+    """
+    splits = sorted(store.splits(), key=lambda split: split == "test")
+    records = [record for split in splits for record in store.read_manifest(split)]
     return {record.stem: getattr(record, label) for record in records}
 
 
 def scores(predictions: dict[str, str], labels: dict[str, str]) -> np.ndarray:
-    """``SCORES`` of one run, percent."""
+    """``SCORES`` of one run, percent.
+
+    Raises:
+        UserError: an answer is of a clip without a label.
+    """
+    if unknown := predictions.keys() - labels.keys():
+        raise UserError(
+            f"{len(unknown)} of {len(predictions)} answers are of clips that the features folder "
+            f"has no label for (such as {min(unknown)}): name the one of the same corpus"
+        )
     true = [labels[clip] for clip in predictions]
     given = list(predictions.values())
     return 100 * np.array(
@@ -87,14 +101,14 @@ def scores(predictions: dict[str, str], labels: dict[str, str]) -> np.ndarray:
 
 def print_table(heading: str, answers: dict[str, dict[str, str]], labels: dict[str, str]) -> None:
     """Scores a row, then their mean and standard deviation."""
+    rows = {name: scores(predictions, labels) for name, predictions in sorted(answers.items())}
     print(f"| {heading} | clips | {' | '.join(SCORES)} |\n|{'---|' * (len(SCORES) + 2)}")
-    rows = []
-    for name, predictions in sorted(answers.items()):
-        rows.append(scores(predictions, labels))
-        cells = " | ".join(f"{value:.1f}" for value in rows[-1])
-        print(f"| {name} | {len(predictions)} | {cells} |")
-    spread = np.std(rows, axis=0, ddof=1) if len(rows) > 1 else np.zeros(len(SCORES))
-    pairs = zip(np.mean(rows, axis=0), spread, strict=True)
+    for name, row in rows.items():
+        cells = " | ".join(f"{value:.1f}" for value in row)
+        print(f"| {name} | {len(answers[name])} | {cells} |")
+    every = list(rows.values())
+    spread = np.std(every, axis=0, ddof=1) if len(every) > 1 else np.zeros(len(SCORES))
+    pairs = zip(np.mean(every, axis=0), spread, strict=True)
     print(f"| mean | | {' | '.join(f'{mean:.1f} ± {sd:.1f}' for mean, sd in pairs)} |")
 
 
@@ -134,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

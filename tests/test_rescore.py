@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.rescore import read_answers, read_labels, scores, store_answers, together
 from src.command_line import parse
+from src.errors import UserError
+from src.feature_store import FeatureStore
 from src.training.options import TrainOptions
 from src.training.run import train
 from tests.features import make_features
@@ -45,3 +47,18 @@ def test_runs_answer_together_as_the_summary_says(experiment):
     wa, ua, *_ = scores(votes["seed_0 and 1 more"], read_labels(store, "integrated")) / 100
     expected = [summary["ensemble"]["test"][key]["mean"] for key in MAIN]
     assert [wa, ua] == pytest.approx(expected)
+
+
+def test_a_name_used_by_several_splits_means_the_test_clip(experiment, tmp_path):
+    """MELD's dia0_utt0 is there three times."""
+    record = experiment[-1].read_manifest("test")[0]
+    repeated = FeatureStore(tmp_path)
+    for split, emotion in (("test", "happy"), ("val", "sad"), ("all", "angry")):
+        repeated.write_manifest(split, [record._replace(integrated=emotion)])
+    assert read_labels(repeated, "integrated") == {record.stem: "happy"}
+
+
+def test_answers_of_another_corpus_are_refused(experiment):
+    labels = read_labels(experiment[-1], "integrated")
+    with pytest.raises(UserError, match=r"1 of 1 answers.*dia9_utt9"):
+        scores({"dia9_utt9": "happy"}, labels)
