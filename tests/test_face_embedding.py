@@ -11,13 +11,7 @@ import torch
 from facenet_pytorch import InceptionResnetV1
 
 from src.errors import UserError
-from src.preprocessing.face_embedding import (
-    URL,
-    FaceEmbedder,
-    find_weights,
-    fingerprint,
-    normalise,
-)
+from src.preprocessing.face_embedding import URL, FaceEmbedder, find_weights, fingerprint, normalise
 from src.preprocessing.faces import Detection, track_faces
 from src.preprocessing.pipeline import embed_faces
 from tests.media import plain, portrait

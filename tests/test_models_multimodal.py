@@ -10,12 +10,7 @@ from torch.nn.parallel.scatter_gather import scatter
 
 from src.batch import Batch
 from src.errors import UserError
-from src.models import (
-    ModelOptions,
-    build_model,
-    freeze_backbone,
-    load_encoder,
-)
+from src.models import ModelOptions, build_model, freeze_backbone, load_encoder
 from src.models.fusion import MODALITIES, DistanceAttention, drop_modalities
 from src.models.multimodal import speech_clock
 from tests.model_batches import N_CLASSES, TEXT_DIM, alone, crop_batch, feature_batch, settle

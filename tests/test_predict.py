@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.dataset import Sample
 from src.emotions import EMOTIONS
 from src.errors import UserError
 from src.feature_store import FeatureStore
@@ -19,7 +18,6 @@ from src.prediction.inputs import find_items
 from src.prediction.members import join, load_members
 from src.prediction.predictor import Predictor
 from src.prediction.run import predict
-from src.prediction.views import views_of
 from src.preprocessing.face_embedding import fingerprint
 from src.preprocessing.run import PreprocessOptions, preprocess
 from tests.features import make_features
@@ -30,7 +28,6 @@ from tests.prediction import (
     make_checkpoint,
     options_of,
     probabilities_of,
-    rows_of,
     slim,
 )
 
@@ -290,53 +287,7 @@ def test_averaged_weights_are_the_mean_of_a_run(tmp_path):
         load_members([str(first), str(other)], True, True, "", CPU)
 
 
-# -- views -----------------------------------------------------------------------------------------
-
-
-def sample_of(face=None, frames=100, **fields):
-    generator = np.random.default_rng(0)
-    count = 0 if face is None else len(face)
-    values = {
-        "id": "clip",
-        "targets": (-1, -1, -1),
-        "speech": generator.random((128, frames)).astype(np.float32) if frames else None,
-        "speech_present": True,
-        "face": face,
-        "face_mask": np.ones(count, bool),
-        "face_time": np.linspace(0.0, 1.5, count, dtype=np.float32),
-        "text": None,
-    }
-    return Sample(**{**values, **fields})
-
-
-def test_views_mirror_faces_left_to_right_and_crop_the_speech():
-    faces = np.random.default_rng(1).integers(256, size=(6, 3, 8, 8)).astype(np.uint8)
-    sample = sample_of(faces)
-    plain_view, mirrored, last = views_of(sample, 3, 80)
-    assert plain_view is sample
-    np.testing.assert_array_equal(mirrored.face, faces[..., ::-1])  # columns, never rows
-    np.testing.assert_array_equal(last.face, faces)
-    np.testing.assert_array_equal(mirrored.speech, sample.speech[:, :80])
-    np.testing.assert_array_equal(last.speech, sample.speech[:, 20:])
-    np.testing.assert_allclose(last.face_time, sample.face_time - 20 * 0.016, atol=1e-6)
-    assert not last.face_mask[0]
-    assert last.face_mask[2:].all()
-
-
-def test_views_that_would_be_the_same_are_not_made():
-    words = sample_of(frames=0, text=np.ones((3, 4), np.float32))
-    assert len(views_of(words, 5, 32)) == 1
-    embedded = sample_of(np.ones((4, 512), np.float16), frames=0)
-    assert len(views_of(embedded, 5, 32)) == 1
-    crops = sample_of(np.zeros((4, 3, 8, 8), np.uint8), frames=0)
-    assert len(views_of(crops, 5, 32)) == 2
-    assert len(views_of(sample_of(frames=64), 5, 64)) == 1  # no longer than training's crops
-    assert len(views_of(sample_of(frames=65), 5, 64)) == 5
-
-
-def test_a_face_that_a_crop_would_lose_is_kept():
-    early = sample_of(np.zeros((1, 3, 8, 8), np.uint8))
-    assert views_of(early, 3, 80)[2].face_mask.all()
+# -- views ----------------------------------------------------------------------------------------
 
 
 def test_tta_averages_the_views(features, tmp_path):
@@ -442,22 +393,3 @@ def test_a_damaged_feature_is_an_empty_row(features, tmp_path, capsys):
     assert rows[4] == {"FileID": "test004", "Emotion": ""}
     assert rows[6]["Emotion"]
     assert "test004.npz: damaged" in capsys.readouterr().err
-
-
-# -- the golden check ------------------------------------------------------------------------------
-
-GOLDEN = HOME / "tests" / "golden"
-
-
-def test_a_stored_checkpoint_still_gives_the_stored_answer(tmp_path):
-    """A model of before, a clip made anew, and the probabilities they gave: nothing moved."""
-    weights = GOLDEN / "text" / "golden" / "3_best_1.0000.pth"
-    assert weights.stat().st_size < 200_000
-    write_clip(tmp_path / "00042.wav", None, tone(0.5))
-    words = np.sin(np.arange(5 * TEXT_DIM, dtype=np.float64)).reshape(5, TEXT_DIM)
-    np.savez(tmp_path / "00042.npz", word_embed=words)
-    flags = {"input": [str(tmp_path / "00042.wav")], "probabilities": True}
-    (row,) = answers_of(weights, tmp_path, **flags)
-    (stored,) = rows_of(GOLDEN / "answers.csv")
-    assert row["Emotion"] == stored["Emotion"]
-    assert probabilities_of(row) == pytest.approx(probabilities_of(stored), abs=1e-5)

@@ -1,6 +1,5 @@
 """Many processes on one corpus: they share it out, keep out of each other's way, and merge."""
 
-import hashlib
 import multiprocessing
 import os
 import shutil
@@ -21,6 +20,7 @@ from src.preprocessing.merge import folder_lock, merge
 from src.preprocessing.run import PreprocessOptions, preprocess
 from src.preprocessing.shards import Shard, choose_shard
 from tests.media import face_frame, tone, write_clip
+from tests.trees import contents
 
 TAKES = ["001", "002-a", "002-b", "003", "004", "005", "006"]  # two of them share their words
 
@@ -64,15 +64,6 @@ def done(corpus, tmp_path_factory):
     root = tmp_path_factory.mktemp("done") / "features"
     assert preprocess(options(corpus, root)) == 0
     return contents(root)
-
-
-def contents(root):
-    """A fingerprint of every file under a folder."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(root.rglob("*"))
-        if path.is_file()
-    }
 
 
 def clips(*names):

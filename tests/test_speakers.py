@@ -23,7 +23,7 @@ from tests.prediction import (
     rows_of,
     slim,
 )
-from tests.test_training import run_of
+from tests.training.runs import run_of
 
 N_SPEAKERS = 5
 

@@ -1,4 +1,6 @@
-"""Folders of made-up corpora: loaders read names and lists only, so empty files will do."""
+"""Folders: made-up corpora (loaders read names and lists: empty files will do), contents."""
+
+import hashlib
 
 
 def touch(folder, *names):
@@ -8,3 +10,12 @@ def touch(folder, *names):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     return folder
+
+
+def contents(root):
+    """A fingerprint of every file under a folder."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file()
+    }

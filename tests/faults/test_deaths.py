@@ -16,7 +16,7 @@ from src.paths import HOME
 from src.training import logbook, run
 from src.training.checkpoint import load_checkpoint
 from tests.features import make_features
-from tests.test_training import assert_same_runs, options_of
+from tests.training.runs import assert_same_runs, options_of
 
 BOUND = 90.0  # seconds from a rank's death to the end of all
 

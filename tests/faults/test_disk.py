@@ -22,8 +22,8 @@ from src.training.checkpoint import load_checkpoint
 from tests.faults.media import VOICE
 from tests.features import make_features
 from tests.media import write_clip
-from tests.test_shards import contents
-from tests.test_training import assert_same_runs, options_of
+from tests.training.runs import assert_same_runs, options_of
+from tests.trees import contents
 
 BALLAST = "ballast"
 

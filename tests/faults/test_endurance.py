@@ -7,7 +7,7 @@ import pytest
 
 from src.training import logbook, run
 from tests.features import make_features
-from tests.test_training import options_of
+from tests.training.runs import options_of
 
 pytestmark = pytest.mark.torture
 

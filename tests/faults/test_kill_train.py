@@ -10,7 +10,7 @@ import pytest
 
 from src.paths import HOME
 from tests.features import make_features
-from tests.test_training import assert_same_runs
+from tests.training.runs import assert_same_runs
 
 pytestmark = pytest.mark.torture
 

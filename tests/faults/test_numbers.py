@@ -9,8 +9,9 @@ from src.training import run
 from src.training.checkpoint import load_checkpoint
 from src.training.loop import train_one_epoch
 from tests.features import make_features
-from tests.test_loop import Linear, engine_of, labelled
-from tests.test_training import metrics_of, options_of, quickly, run_of  # noqa: F401
+from tests.training.conftest import quickly  # noqa: F401
+from tests.training.engine import Linear, engine_of, labelled
+from tests.training.runs import metrics_of, options_of, run_of
 
 
 @pytest.fixture(scope="module")

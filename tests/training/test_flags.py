@@ -1,0 +1,149 @@
+"""Flags of the engine in whole runs, targets, compiled steps."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from src.training.checkpoint import load_checkpoint
+from src.training.setup import build_task, loader_workers
+from tests.features import make_features
+from tests.training.runs import metrics_of, options_of, refused, run_of
+
+# -- flags of the engine --------------------------------------------------------------------------
+
+
+def test_patience_stops_a_run_that_does_not_improve(features, tmp_path):
+    folder = run_of(features, tmp_path, n_epoch=9, learning_rate=0.0, patience=2)
+    assert len(metrics_of(folder)) == 3
+    assert (folder / "result.json").is_file()
+
+
+@pytest.mark.parametrize("mode", ["text", "face"])
+def test_half_precision_trains_on_a_cpu(features, tmp_path, mode):
+    plain = run_of(features, tmp_path / "plain", mode, learning_rate=1e-2)
+    half = run_of(features, tmp_path / "half", mode, learning_rate=1e-2, amp=True)
+    assert json.loads((half / "config.json").read_text())["resolved"]["amp"] == "torch.bfloat16"
+    for a, b in zip(metrics_of(plain), metrics_of(half), strict=True):
+        assert float(a["valid_loss"]) == pytest.approx(float(b["valid_loss"]), abs=0.1)
+
+
+def test_a_batch_that_does_not_fit_is_split_with_a_note(features, tmp_path, capsys):
+    run_of(features, tmp_path, n_epoch=1, micro_batch="3")
+    assert "3 at a time (--micro_batch)" in capsys.readouterr().err
+
+
+def test_more_workers_than_cores_are_noted_and_not_started(monkeypatch, capsys):
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert loader_workers(16) == 2
+    assert "--num_workers 16: 2 are started" in capsys.readouterr().err
+    assert loader_workers(1) == 1
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert loader_workers(16) == 1
+
+
+def test_sixteen_workers_train_on_a_small_machine(features, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    run_of(features, tmp_path, n_epoch=1, num_workers=16)
+    assert "--num_workers 16" in capsys.readouterr().err
+
+
+def test_features_that_are_not_finite_are_one_line_that_names_the_file(tmp_path):
+    store = make_features(tmp_path / "features", clips={"train": 8, "val": 7})
+    words = np.full((3, 12), np.nan, np.float32)
+    store.write_text("train", "train003", words)
+    message = refused(tmp_path / "features", tmp_path / "logs", mixup_prob=0.0)
+    assert re.search(r"text/train003.npz: damaged \(it holds values that are not finite\)", message)
+
+
+def test_face_model_auto_takes_what_is_there_and_says_so(features, tmp_path, capsys):
+    make_features(tmp_path, clips={"train": 4, "val": 2}, modalities=("video",))
+    for folder, model in ((tmp_path, "resnet3d"), (features, "attention_lstm")):
+        task = build_task(options_of(folder, tmp_path, "face"))
+        assert task.model_options.face_model == model
+        assert f"--face_model auto: {model}" in capsys.readouterr().err
+
+
+# -- targets --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shifted(tmp_path):
+    """Features whose speech label is the class after the integrated one."""
+    store = make_features(tmp_path / "features", clips={"train": 8, "val": 7})
+    classes = store.read_description()["class_names"]
+    for split in ("train", "val"):
+        store.write_manifest(
+            split,
+            [
+                record._replace(face=classes[(classes.index(record.integrated) + 1) % 7])
+                for record in store.read_manifest(split)
+            ],
+        )
+    return tmp_path / "features"
+
+
+@pytest.mark.parametrize("target", ["own", "integrated"])
+def test_a_single_mode_learns_its_target_and_is_scored_on_both(shifted, tmp_path, target):
+    flags = {"target": target, "learning_rate": 1e-2, "n_epoch": 6, "mixup_alpha": 0.0}
+    folder = run_of(shifted, tmp_path / "logs", "face", **flags)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["target"] == {"own": "face", "integrated": "integrated"}[target]
+    assert result["valid"]["accuracy"] > 0.8
+    integrated = result["valid"]["heads"]["on_integrated"]["accuracy"]
+    assert integrated == (0.0 if target == "own" else result["valid"]["accuracy"])
+
+
+def test_a_corpus_without_labels_of_its_own_learns_the_integrated_one(tmp_path):
+    everyone = set(range(9))
+    make_features(
+        tmp_path / "features",
+        clips={"train": 8, "val": 7},
+        unlabelled={"face": everyone, "speech": everyone},
+    )
+    task = build_task(options_of(tmp_path / "features", tmp_path, "face"))
+    assert task.targets == {"face": "integrated"}
+    task = build_task(options_of(tmp_path / "features", tmp_path, "multimodal", lam=0.5))
+    assert task.targets == dict.fromkeys(("integrated", "speech", "face"), "integrated")
+    task = build_task(options_of(tmp_path / "features", tmp_path, "multimodal", lam=0.0))
+    assert task.targets == {"integrated": "integrated"}
+
+
+def test_clips_that_some_head_has_no_label_for_train_the_others(tmp_path):
+    make_features(
+        tmp_path / "features",
+        clips={"train": 8, "val": 7},
+        unlabelled={"face": {0, 1, 2, 3, 4}, "speech": {5, 6}},
+        absent={"speech": {0}, "video": {1}, "embedding": {1}, "text": {2}},
+    )
+    folder = run_of(tmp_path / "features", tmp_path / "logs", "multimodal", n_epoch=1)
+    result = json.loads((folder / "result.json").read_text())
+    assert result["valid"]["heads"]["face"]["clips"] == 2
+    assert result["valid"]["heads"]["speech"]["clips"] == 5
+    assert result["valid"]["clips"] == 7
+    assert result["valid"]["without"].keys() == {"speech", "face", "text"}
+
+
+# -- compiled steps -------------------------------------------------------------------------------
+
+
+def test_compiled_steps_train_the_model_that_is_stored(features, tmp_path, monkeypatch):
+    real, given = torch.compile, []
+    # without a C++ compiler's minute: the same capture of the graph, run by torch itself
+    monkeypatch.setattr(
+        torch, "compile", lambda model: given.append(model) or real(model, backend="eager")
+    )
+    plain = run_of(features, tmp_path / "plain", n_epoch=2)
+    run = run_of(features, tmp_path / "compiled", n_epoch=2, compile=True)
+    assert len(given) == 1
+    compare = [load_checkpoint(folder / "last.pth").model for folder in (plain, run)]
+    assert compare[0].keys() == compare[1].keys()
+    for name, wanted in compare[0].items():
+        torch.testing.assert_close(compare[1][name], wanted, atol=1e-4, rtol=1e-3)
+
+
+def test_compiling_without_a_compiler_is_the_users_to_mend(features, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert "install g++" in refused(features, tmp_path, compile=True)
