@@ -21,6 +21,8 @@ class Batch(NamedTuple):
     face_time: Tensor | None = None  # (B, F) float32 seconds
     text: Tensor | None = None  # (B, W, D) word embeddings
     text_mask: Tensor | None = None  # (B, W) bool
+    mix_offset: Tensor | None = None  # (B,) int64: the partner in mixup is so many rows further on
+    mix_weight: Tensor | None = None  # (B,) float32: share of the clip, the rest is its partner's
 
 
 class Sequence(NamedTuple):

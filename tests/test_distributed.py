@@ -15,9 +15,10 @@ import torch
 from torch import nn
 
 from src import distributed
+from src.batch import Batch
 from src.paths import HOME
 from src.training.checkpoint import best_checkpoint
-from src.training.loop import train_one_epoch
+from src.training.loop import accumulate_gradient, augment, train_one_epoch
 from src.training.options import TrainOptions
 from src.training.run import build_engine, train, validation_model
 from src.training.scoring import predict, validation_row
@@ -59,7 +60,7 @@ def validate(folder):
 
 def step(folder, batch_size):
     """An epoch of five batches, two a step, with frozen batch norms and without any dropout."""
-    options = options_of(
+    engine, loaders = engine_without_chance(
         folder,
         batch_size=batch_size,
         micro_batch="2",
@@ -67,11 +68,19 @@ def step(folder, batch_size):
         clip_norm=0.5,
         optim="sgd",
         learning_rate=0.1,
-        freeze_backbone=True,
-        modality_dropout=0.0,
         mixup_alpha=0.0,
-        spec_augment=False,
         n_epoch=3,
+    )
+    model = engine.model
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), 0)
+    return {"loss": loss, "before": before, "after": model.state_dict()}
+
+
+def engine_without_chance(folder, **flags):
+    """A multitask engine, its batch norms frozen and nothing dropped, and its loaders."""
+    options = options_of(
+        folder, freeze_backbone=True, modality_dropout=0.0, spec_augment=False, **flags
     )
     task = build_task(options)
     model = build_initial_model(options, task)
@@ -79,10 +88,22 @@ def step(folder, batch_size):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     loaders = Loaders(task, options, CPU)
-    engine = build_engine(options, task, model, loaders, CPU)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), 0)
-    return {"loss": loss, "before": before, "after": model.state_dict()}
+    return build_engine(options, task, model, loaders, CPU), loaders
+
+
+def mixed_gradient(folder):
+    """One batch with mixup: what the model was given, and the gradients it led to."""
+    engine, loaders = engine_without_chance(folder, batch_size=6, micro_batch="3", mixup_alpha=2.0)
+    labelled = next(iter(loaders.train))
+    generator = torch.Generator().manual_seed(10 + distributed.rank())
+    inputs, soft = augment(engine, labelled, generator)
+    engine.parallel.train()
+    accumulate_gradient(engine, inputs, soft)
+    return {"inputs": tuple(inputs), "soft": soft, "gradients": gradients_of(engine.model)}
+
+
+def gradients_of(model):
+    return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
 def work(folder):
@@ -91,6 +112,7 @@ def work(folder):
     with distributed.process_group(CPU):
         assert distributed.world_size() == RANKS
         results = {"validate": validate(folder), "step": step(folder, batch_size=2)}
+        results["mixed"] = mixed_gradient(folder)
         results["gathered"] = distributed.gather(f"rank {distributed.rank()}")
         rank = distributed.rank()
     os.environ["MASTER_PORT"] = os.environ["SECOND_PORT"]
@@ -200,6 +222,36 @@ def test_a_step_of_two_processes_is_that_of_one_with_the_doubled_batch(folder, r
                 result["step"]["after"][name], value, rtol=1e-5, atol=1e-6, msg=name
             )
     assert moved > 1e-3
+
+
+def test_partners_of_two_processes_stay_inside_each_ones_parts(folder, ranks):
+    """Both ranks' batches side by side, in one process: the mixed gradient is the same."""
+    mixed = [result["mixed"] for result in ranks[0]]
+    shares = [Batch(*one["inputs"]) for one in mixed]
+    for share in shares:
+        partner = torch.arange(6) + share.mix_offset
+        assert (partner // 3 == torch.arange(6) // 3).all()  # micro-batches of three
+        assert (share.mix_offset != 0).any()
+    assert not torch.equal(shares[0].mix_weight, shares[1].mix_weight)
+    engine, _ = engine_without_chance(folder, batch_size=12, micro_batch="12", mixup_alpha=2.0)
+    engine.parallel.train()
+    joined = joined_batch(shares)
+    accumulate_gradient(engine, joined, torch.cat([one["soft"] for one in mixed], dim=1))
+    for name, gradient in gradients_of(engine.model).items():
+        for one in mixed:
+            torch.testing.assert_close(one["gradients"][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def joined_batch(shares):
+    """Batches one below the other, padded with zeros to the longest of each axis."""
+    fields = []
+    for parts in zip(*shares, strict=True):
+        longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+        rows = parts[0].new_zeros(sum(map(len, parts)), *longest)
+        for first, part in zip((0, len(parts[0])), parts, strict=True):
+            rows[(slice(first, first + len(part)), *map(slice, part.shape[1:]))] = part
+        fields.append(rows)
+    return Batch(*fields)
 
 
 def test_a_run_of_20_steps_at_lam_0_leaves_one_run_and_one_set_of_lines(folder, ranks):

@@ -14,7 +14,8 @@ from src.data.mixing import (
     FREQUENCY_WIDTH,
     Mixture,
     draw_mixture,
-    mix_batch,
+    mix_inside,
+    mix_spectrograms,
     mix_targets,
     spec_augment,
     time_warp,
@@ -58,54 +59,31 @@ def spectrograms(frames, length=None, seed=0):
 # -- mixup ----------------------------------------------------------------------------------------
 
 
-def test_one_permutation_and_one_weight_for_all_inputs_and_labels():
+def test_one_permutation_and_one_weight_for_spectrograms_and_labels():
     batch = batch_of((40, 3, 2), (33, 3, 2), (64, 3, 2))
     mixture = Mixture(0.7, torch.tensor([2, 0, 1]))
-    mixed = mix_batch(batch, mixture)
-    for name in ("speech", "face", "text"):
-        values = getattr(batch, name).float()
-        expected = 0.7 * values + 0.3 * values[[2, 0, 1]]
-        torch.testing.assert_close(getattr(mixed, name), expected)
+    mixed = mix_spectrograms(batch, mixture)
+    torch.testing.assert_close(mixed.speech, 0.7 * batch.speech + 0.3 * batch.speech[[2, 0, 1]])
+    assert mixed.speech_frames.tolist() == [64, 40, 64]
     soft = torch.eye(3).expand(2, 3, 3)
     mixed_soft = mix_targets(soft, mixture)
     torch.testing.assert_close(mixed_soft[0], 0.7 * torch.eye(3) + 0.3 * torch.eye(3)[[2, 0, 1]])
     assert torch.equal(mixed_soft[0], mixed_soft[1])
 
 
-def test_masks_are_the_union_and_a_step_of_one_clip_holds_its_share():
-    batch = batch_of((40, 1, 5), (64, 4, 2))
-    mixed = mix_batch(batch, Mixture(0.6, torch.tensor([1, 0])))
-    assert mixed.text_mask.all()
-    assert mixed.face_mask.all()
-    torch.testing.assert_close(mixed.text[0, 2:], 0.6 * batch.text[0, 2:])
-    torch.testing.assert_close(mixed.text[1, 2:], 0.4 * batch.text[0, 2:])
-    torch.testing.assert_close(mixed.text[0, :2], 0.6 * batch.text[0, :2] + 0.4 * batch.text[1, :2])
-    assert mixed.speech_frames.tolist() == [64, 64]
-
-
 def test_a_voice_mixed_into_silence_is_present():
     batch = batch_of((40, 1, 1), (40, 1, 1), (40, 1, 1))
     batch = batch._replace(speech_present=torch.tensor([True, False, False]))
-    mixed = mix_batch(batch, Mixture(0.5, torch.tensor([1, 0, 2])))
+    mixed = mix_spectrograms(batch, Mixture(0.5, torch.tensor([1, 0, 2])))
     assert mixed.speech_present.tolist() == [True, True, False]
-
-
-def test_a_step_that_only_one_clip_has_keeps_that_clips_time():
-    batch = batch_of((40, 2, 1), (40, 4, 1))
-    batch = batch._replace(face_time=batch.face_time + torch.tensor([[0.0], [0.5]]))
-    mixed = mix_batch(batch, Mixture(0.5, torch.tensor([1, 0])))
-    expected = [0.25, 1.25, 2.5, 3.5]
-    for row in range(2):
-        torch.testing.assert_close(mixed.face_time[row], torch.tensor(expected))
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3])
 def test_weight_one_or_oneself_as_partner_is_the_identity(weight):
     batch = batch_of((40, 3, 2), (33, 1, 5))
     partner = torch.tensor([1, 0]) if weight == 1.0 else torch.arange(2)
-    mixed = mix_batch(batch, Mixture(weight, partner))
-    for name in ("speech", "face", "text"):
-        torch.testing.assert_close(getattr(mixed, name), getattr(batch, name).float())
+    mixed = mix_spectrograms(batch, Mixture(weight, partner))
+    torch.testing.assert_close(mixed.speech, batch.speech)
     soft = torch.eye(2)[None]
     torch.testing.assert_close(mix_targets(soft, Mixture(weight, partner)), soft)
 
@@ -113,17 +91,17 @@ def test_weight_one_or_oneself_as_partner_is_the_identity(weight):
 def test_no_mixture_changes_nothing():
     batch = batch_of((40, 3, 2))
     soft = torch.eye(1)[None]
-    assert mix_batch(batch, None) is batch
+    assert mix_spectrograms(batch, None) is batch
+    assert mix_inside(batch, None) is batch
     assert mix_targets(soft, None) is soft
 
 
-def test_byte_crops_mix_without_overflow():
-    face = torch.tensor([250, 0], dtype=torch.uint8).view(2, 1, 1, 1, 1).expand(2, 1, 3, 4, 4)
-    batch = Batch(
-        face=face, face_mask=torch.ones(2, 1, dtype=torch.bool), face_time=torch.zeros(2, 1)
-    )
-    mixed = mix_batch(batch, Mixture(0.8, torch.tensor([1, 0])))
-    torch.testing.assert_close(mixed.face[:, 0, 0, 0, 0], torch.tensor([200.0, 50.0]))
+def test_mixing_inside_leaves_every_input_as_it_is_and_names_partners_by_distance():
+    batch = batch_of((40, 3, 2), (33, 1, 5), (64, 2, 1))
+    mixed = mix_inside(batch, Mixture(0.7, torch.tensor([2, 0, 1])))
+    assert mixed.mix_offset.tolist() == [2, -1, -1]
+    assert mixed.mix_weight.tolist() == pytest.approx([0.7, 0.7, 0.7])
+    assert mixed._replace(mix_offset=None, mix_weight=None) == batch
 
 
 @QUICK
@@ -146,25 +124,25 @@ def test_labels_sum_to_the_share_that_is_labelled(labels, weight, seed):
 @QUICK
 @given(st.integers(2, 9), st.floats(0.05, 4.0), st.integers(0, 999))
 def test_a_mixture_is_a_permutation_and_a_weight_between_zero_and_one(size, alpha, seed):
-    mixture = draw_mixture(size, alpha, 1.0, generator(seed))
+    mixture = draw_mixture([size], alpha, 1.0, generator(seed))
     assert 0.0 <= mixture.weight <= 1.0
     assert sorted(mixture.partner.tolist()) == list(range(size))
-    again = draw_mixture(size, alpha, 1.0, generator(seed))
+    again = draw_mixture([size], alpha, 1.0, generator(seed))
     assert again.weight == mixture.weight
     assert torch.equal(again.partner, mixture.partner)
 
 
 def test_when_there_is_nothing_to_mix():
-    assert draw_mixture(8, 0.0, 1.0, generator()) is None
-    assert draw_mixture(1, 0.5, 1.0, generator()) is None
-    assert draw_mixture(8, 0.5, 0.0, generator()) is None
+    assert draw_mixture([8], 0.0, 1.0, generator()) is None
+    assert draw_mixture([1], 0.5, 1.0, generator()) is None
+    assert draw_mixture([8], 0.5, 0.0, generator()) is None
 
 
 def test_weights_follow_the_beta_distribution():
-    draws = [draw_mixture(2, 0.5, 1.0, generator(seed)).weight for seed in range(2000)]
+    draws = [draw_mixture([2], 0.5, 1.0, generator(seed)).weight for seed in range(2000)]
     assert np.mean(draws) == pytest.approx(0.5, abs=0.03)
     assert np.var(draws) == pytest.approx(1 / 8, abs=0.01)  # 1 / (4 (2 alpha + 1))
-    hits = sum(draw_mixture(2, 0.5, 0.3, generator(seed)) is not None for seed in range(1000))
+    hits = sum(draw_mixture([2], 0.5, 0.3, generator(seed)) is not None for seed in range(1000))
     assert hits / 1000 == pytest.approx(0.3, abs=0.05)
 
 
@@ -194,14 +172,17 @@ def test_collating_keeps_every_clip_and_marks_the_rest(shapes):
 
 
 @QUICK
-@given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(0, 99), st.floats(0, 1))
-def test_mixing_unequal_lengths_masks_exactly_the_longer_of_both(words, seed, weight):
-    batch = batch_of(*[(32, 1, count) for count in words])
-    partner = torch.randperm(len(words), generator=generator(seed))
-    mixed = mix_batch(batch, Mixture(weight, partner))
-    longest = [max(count, words[other]) for count, other in zip(words, partner, strict=True)]
-    assert mixed.text_mask.sum(1).tolist() == longest
-    assert not mixed.text[~mixed.text_mask].any()
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=5), st.integers(0, 99))
+def test_partners_stay_inside_their_group(groups, seed):
+    mixture = draw_mixture(groups, 0.5, 1.0, generator(seed))
+    if sum(groups) < 2:
+        assert mixture is None
+        return
+    first = 0
+    for size in groups:
+        partners = mixture.partner[first : first + size].tolist()
+        assert sorted(partners) == list(range(first, first + size))
+        first += size
 
 
 # -- SpecAugment ----------------------------------------------------------------------------------

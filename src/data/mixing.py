@@ -4,6 +4,8 @@ Random numbers are drawn on the CPU from a generator given by the caller, so tha
 augmented alike on every device.
 """
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -23,7 +25,7 @@ class Mixture(NamedTuple):
     """A mixup of a batch with a permutation of itself."""
 
     weight: float  # of the first clip
-    partner: Tensor  # (B,) int64
+    partner: Tensor  # (B,) int64, row of the second one
 
 
 def spec_augment(batch: Batch, generator: torch.Generator, warp: bool = True) -> Batch:
@@ -98,39 +100,58 @@ def _between(speech: Tensor, low: Tensor, share: Tensor, dim: int) -> Tensor:
 
 
 def draw_mixture(
-    size: int, alpha: float, probability: float, generator: torch.Generator
+    groups: Sequence[int], alpha: float, probability: float, generator: torch.Generator
 ) -> Mixture | None:
-    """One weight and one permutation for all inputs and labels of a batch (Zhang et al. 2018,
-    arXiv 1710.09412); None when this batch stays as it is.
+    """One weight for all inputs and labels of a batch, and a partner for each clip (Zhang et al.
+    2018, arXiv 1710.09412); None when this batch stays as it is.
+
+    Args:
+        groups: how many clips in a row a device sees together; partners stay inside their group.
+        alpha: of the Beta distribution that the weight is drawn from.
+        probability: that the batch is mixed at all.
+        generator: on the CPU.
     """
-    if alpha <= 0 or size < 2 or torch.rand((), generator=generator) >= probability:
+    if alpha <= 0 or sum(groups) < 2 or torch.rand((), generator=generator) >= probability:
         return None
     first, second = (torch._standard_gamma(torch.full((), alpha), generator) for _ in range(2))
     total = float(first + second)
     weight = float(first) / total if total > 0 else 0.5
-    return Mixture(weight, torch.randperm(size, generator=generator))
+    starts = accumulate(groups, initial=0)
+    partners = [
+        start + torch.randperm(size, generator=generator)
+        for start, size in zip(starts, groups, strict=False)
+    ]
+    return Mixture(weight, torch.cat(partners))
 
 
-def mix_batch(batch: Batch, mixture: Mixture | None) -> Batch:
-    """Mix every modality. Where only one of the two clips has a step, the mask is the union and the
-    step holds that clip's share; its time is the time of whichever has one.
+def mix_spectrograms(batch: Batch, mixture: Mixture | None) -> Batch:
+    """Mix the spectrograms themselves; the shorter of two clips is silence after its end."""
+    if mixture is None:
+        return batch
+    partner = mixture.partner.to(batch.speech.device)
+    return batch._replace(
+        speech=torch.lerp(batch.speech[partner], batch.speech, mixture.weight),
+        speech_frames=torch.maximum(batch.speech_frames, batch.speech_frames[partner]),
+        speech_present=batch.speech_present | batch.speech_present[partner],
+    )
+
+
+def mix_inside(batch: Batch, mixture: Mixture | None) -> Batch:
+    """Leave the inputs as they are and name each clip's partner, for the model to mix what its
+    poolings make of the two (manifold mixup: Verma et al. 2019, arXiv 1806.05236).
+
+    Sequences of unequal length cannot be mixed step by step: a layer norm gives the steps that only
+    one of the two clips has their full size back, and attention then reads 76 % of a pair from a
+    clip that has 5 % of the label.
     """
     if mixture is None:
         return batch
-    fields = batch._asdict()
-    for name in ("speech", "face", "text"):
-        if fields[name] is not None:
-            fields[name] = _mix(fields[name].float(), mixture)
-    partner = mixture.partner
-    for name in ("speech_present", "face_mask", "text_mask"):
-        if fields[name] is not None:
-            fields[name] = fields[name] | fields[name][partner.to(fields[name].device)]
-    if batch.speech_frames is not None:
-        other = batch.speech_frames[partner.to(batch.speech_frames.device)]
-        fields["speech_frames"] = torch.maximum(batch.speech_frames, other)
-    if batch.face_time is not None:
-        fields["face_time"] = _mix_time(batch.face_time, batch.face_mask, mixture)
-    return Batch(**fields)
+    device = next(values for values in batch if values is not None).device
+    offset = mixture.partner - torch.arange(len(mixture.partner))
+    return batch._replace(
+        mix_offset=offset.to(device),
+        mix_weight=torch.full((len(offset),), mixture.weight, device=device),
+    )
 
 
 def mix_targets(targets: Tensor, mixture: Mixture | None) -> Tensor:
@@ -139,17 +160,6 @@ def mix_targets(targets: Tensor, mixture: Mixture | None) -> Tensor:
         return targets
     other = targets[..., mixture.partner.to(targets.device), :]
     return mixture.weight * targets + (1 - mixture.weight) * other
-
-
-def _mix(values: Tensor, mixture: Mixture) -> Tensor:
-    other = values[mixture.partner.to(values.device)]
-    return torch.lerp(other, values, mixture.weight)
-
-
-def _mix_time(time: Tensor, mask: Tensor, mixture: Mixture) -> Tensor:
-    partner = mixture.partner.to(time.device)
-    mixed = torch.where(mask[partner], _mix(time, mixture), time)
-    return torch.where(mask, mixed, time[partner])
 
 
 def _frequency_masks(count: int, bands: int, generator: torch.Generator) -> Tensor:

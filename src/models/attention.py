@@ -7,7 +7,8 @@ masked step changes nothing, and a row without a single valid step gives a finit
 import torch
 from torch import Tensor, nn
 
-from src.batch import Sequence
+from src.batch import Batch, Sequence
+from src.models.mixup import mix_pooled
 
 LEAST_VARIANCE = 1e-5  # below it the root's gradient is too steep
 
@@ -168,6 +169,6 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(width, n_classes)
 
-    def forward(self, sequence: Sequence) -> Tensor:
-        """Logits (B, n_classes)."""
-        return self.classifier(self.dropout(self.pooling(sequence)))
+    def forward(self, sequence: Sequence, batch: Batch | None = None) -> Tensor:
+        """Logits (B, n_classes); pooled vectors are mixed where ``batch`` names partners."""
+        return self.classifier(self.dropout(mix_pooled(self.pooling(sequence), batch)))

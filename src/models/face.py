@@ -84,7 +84,7 @@ class FaceVideoEncoder(nn.Module):
         place = place.minimum((count - 1).clamp(min=0).unsqueeze(1))
         source = order.gather(1, place)
         rows = torch.arange(mask.shape[0], device=mask.device).unsqueeze(1)
-        values = self._steps(self._normalise(batch.face[rows, source], mask))
+        values = self._steps(self._normalise(batch.face[rows, source]))
         starts = torch.arange(0, mask.shape[1], FRAMES_PER_STEP, device=mask.device)
         time = None
         if batch.face_time is not None:
@@ -92,11 +92,9 @@ class FaceVideoEncoder(nn.Module):
             time = _step_time(take_steps(batch.face_time, source))
         return Sequence(values, starts < count.unsqueeze(1), time)
 
-    def _normalise(self, crops: Tensor, mask: Tensor) -> Tensor:
+    def _normalise(self, crops: Tensor) -> Tensor:
         """(B, F, 3, S, S) of 0..255 -> (B, 3, F, S, S) by the statistics of Kinetics-400."""
-        video = (crops.transpose(1, 2).float() - self.mean) * self.scale
-        nobody = ~mask.any(dim=1)  # a clip without any face must not enter the batch statistics
-        return video.masked_fill(nobody.view(-1, 1, 1, 1, 1), 0.0)
+        return (crops.transpose(1, 2).float() - self.mean) * self.scale
 
     def _steps(self, video: Tensor) -> Tensor:
         """(B, 3, F, S, S) -> (B, F / 2, 512)."""

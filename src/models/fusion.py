@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from src.batch import Sequence
+from src.batch import Batch, Sequence
 from src.models.attention import AttentionPooling, Head, MaskedBiLSTM, masked_softmax
+from src.models.mixup import mix_pooled
 
 MODALITIES = ("speech", "face", "text")
 N_HEADS = 4
@@ -101,9 +102,9 @@ class Fusion(nn.Module):
             {name: nn.Parameter(0.02 * torch.randn(hidden)) for name in MODALITIES}
         )
 
-    def forward(self, sequences: Sequences, clock: Clock) -> Tensor:
-        """Logits (B, n_classes)."""
-        return self.head(self.encode(sequences, clock))
+    def forward(self, sequences: Sequences, clock: Clock, batch: Batch | None = None) -> Tensor:
+        """Logits (B, n_classes); fused vectors are mixed where ``batch`` names partners."""
+        return self.head(self.encode(sequences, clock), batch)
 
     def _or_absent(self, name: str, present: Tensor, values: Tensor) -> Tensor:
         """``values`` (..., D) where ``present`` (...) is True, elsewhere the absent token."""
@@ -189,9 +190,9 @@ class ConcatFusion(Fusion):
             nn.Linear(2 * hidden, n_classes),
         )
 
-    def forward(self, sequences: Sequences, clock: Clock) -> Tensor:
-        """Logits (B, n_classes)."""
-        return self.head(self.encode(sequences, clock).values.squeeze(1))
+    def forward(self, sequences: Sequences, clock: Clock, batch: Batch | None = None) -> Tensor:
+        """Logits (B, n_classes); the joined vectors are mixed where ``batch`` names partners."""
+        return self.head(mix_pooled(self.encode(sequences, clock).values.squeeze(1), batch))
 
     def encode(self, sequences: Sequences, clock: Clock) -> Sequence:
         """One step that holds the three pooled vectors: values (B, 1, 3 * hidden)."""

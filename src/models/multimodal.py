@@ -9,6 +9,7 @@ from src.models.attention import Head
 from src.models.face import build_face_encoder, build_face_head
 from src.models.fusion import Clock, Sequences, build_fusion, drop_modalities
 from src.models.options import ModelOptions
+from src.models.presence import encode_present, presence
 from src.models.speech import (
     FRAMES_PER_STEP,
     SECONDS_PER_STEP,
@@ -53,10 +54,12 @@ class MultimodalModel(nn.Module):
         sequences = self._encode_each(batch)
         clock = speech_clock(batch)
         # the single heads see every modality: dropout is the fusion's exercise
-        logits = {name: _answer(head, sequences[name], clock) for name, head in self.heads.items()}
+        logits = {
+            name: _answer(head, sequences[name], clock, batch) for name, head in self.heads.items()
+        }
         if self.training and self.modality_dropout > 0.0:
             sequences = drop_modalities(sequences, self.modality_dropout)
-        return {"integrated": self.fusion(sequences, clock)} | logits
+        return {"integrated": self.fusion(sequences, clock, batch)} | logits
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """Weights for plots, each float32 and summing to 1 over its last axis.
@@ -76,16 +79,18 @@ class MultimodalModel(nn.Module):
 
     def _encode_each(self, batch: Batch) -> Sequences:
         return {
-            name: None if getattr(batch, name) is None else encoder(batch)
+            name: None
+            if getattr(batch, name) is None
+            else encode_present(encoder, batch, presence(batch, name))
             for name, encoder in self.encoders.items()
         }
 
 
-def _answer(head: Head, sequence: Sequence | None, clock: Clock) -> Tensor:
+def _answer(head: Head, sequence: Sequence | None, clock: Clock, batch: Batch) -> Tensor:
     """Logits of a single head; its bias where the batch has nothing of the modality."""
     if sequence is None:
         return head.classifier.bias.expand(clock.mask.shape[0], -1)
-    return head(sequence)
+    return head(sequence, batch)
 
 
 def speech_clock(batch: Batch) -> Clock:

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from src.batch import Batch, Sequence
 from src.models.attention import Head
+from src.models.presence import encode_present, presence
 
 
 class SingleModel(nn.Module):
@@ -17,12 +18,14 @@ class SingleModel(nn.Module):
 
     def encode(self, batch: Batch) -> Sequence:
         """The sequence before pooling, values (B, N, D)."""
-        return self.encoder(batch)
+        # a speech model gets no clip without a voice, and asking would cut a compiled graph in two
+        present = None if self.mode == "speech" else presence(batch, self.mode)
+        return encode_present(self.encoder, batch, present)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Logits (B, n_classes) under the name of the mode."""
-        return {self.mode: self.head(self.encoder(batch))}
+        return {self.mode: self.head(self.encode(batch), batch)}
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """What the pooling attends to: {"pool": (B, N)}, float32, summing to 1 a clip."""
-        return {"pool": self.head.pooling.weights(self.encoder(batch))}
+        return {"pool": self.head.pooling.weights(self.encode(batch))}

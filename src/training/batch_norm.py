@@ -57,6 +57,8 @@ class _Statistics:
 
     def _add(self, norm: _BatchNorm, inputs: tuple[Tensor, ...], _: Tensor) -> None:
         """Join two sets of clips: variance within, and between their means (Chan et al. 1979)."""
+        if not norm.training:  # a clip without the modality, in place of nobody
+            return
         self.clips += len(inputs[0])
         share = len(inputs[0]) / self.clips
         apart = norm.running_mean - self.mean

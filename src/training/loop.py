@@ -18,7 +18,14 @@ from tqdm import tqdm
 from src import distributed
 from src.batch import Batch
 from src.data.dataset import Labelled
-from src.data.mixing import draw_mixture, mix_batch, mix_targets, spec_augment, warp_vocal_tract
+from src.data.mixing import (
+    draw_mixture,
+    mix_inside,
+    mix_spectrograms,
+    mix_targets,
+    spec_augment,
+    warp_vocal_tract,
+)
 from src.errors import UserError
 from src.training.beside import beside
 from src.training.losses import EmotionLoss
@@ -36,6 +43,7 @@ class Augmentation:
     vtlp: float = 0.0
     mixup_alpha: float = 0.5
     mixup_prob: float = 1.0
+    mix_spectrograms: bool = False  # else what a model's poolings make of two clips is mixed
 
 
 @dataclass
@@ -125,8 +133,24 @@ def augment(engine: Engine, labelled: Labelled, generator: torch.Generator) -> t
         batch = warp_vocal_tract(batch, settings.vtlp, generator)
     if batch.speech is not None and settings.spec_augment:
         batch = spec_augment(batch, generator, settings.warp)
-    mixture = draw_mixture(len(labelled.ids), settings.mixup_alpha, settings.mixup_prob, generator)
-    return mix_batch(batch, mixture), mix_targets(soft, mixture)
+    groups = seen_together(engine, len(labelled.ids))
+    mixture = draw_mixture(groups, settings.mixup_alpha, settings.mixup_prob, generator)
+    mix = mix_spectrograms if settings.mix_spectrograms else mix_inside
+    return mix(batch, mixture), mix_targets(soft, mixture)
+
+
+def seen_together(engine: Engine, size: int) -> list[int]:
+    """How many clips in a row one device sees at once: a micro-batch, or a replica's share of it.
+
+    Spectrograms are mixed before a batch is cut, so that all of it is one group.
+    """
+    if engine.augmentation.mix_spectrograms:
+        return [size]
+    replicas = (
+        len(engine.parallel.device_ids) if isinstance(engine.parallel, nn.DataParallel) else 1
+    )
+    parts = (torch.arange(end - first) for first, end in _parts(size, engine.micro_batch))
+    return [len(share) for part in parts for share in part.chunk(max(1, replicas))]
 
 
 def accumulate_gradient(

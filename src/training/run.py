@@ -185,6 +185,7 @@ def build_engine(
             options.vtlp,
             options.mixup_alpha,
             options.mixup_prob,
+            options.mode == "speech",
         ),
         amp=amp,
         scaler=torch.amp.GradScaler(device.type) if amp == torch.float16 else None,

@@ -7,9 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from src.batch import Batch
+from src.batch import Batch, Sequence
 from src.data.dataset import Labelled
+from src.data.mixing import Mixture, mix_inside
 from src.errors import UserError
+from src.models import ModelOptions, build_model
+from src.models.attention import AttentionPooling, Head
 from src.training.loop import (
     LOOK_EVERY,
     Augmentation,
@@ -20,10 +23,12 @@ from src.training.loop import (
 )
 from src.training.losses import EmotionLoss
 from src.training.schedule import MOMENTUM
+from tests.model_batches import feature_batch
 from tests.training.engine import (
     CLASSES,
     DECAY,
     RATE,
+    WIDTH,
     Linear,
     by_hand,
     engine_of,
@@ -76,14 +81,73 @@ def test_two_adamw_steps_equal_the_paper_by_hand():
         np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_mixup_trains_on_both_labels():
-    model, data = Linear(), labelled(6)
-    engine = engine_of(model, augmentation=Augmentation(mixup_alpha=0.5))
+class LinearHead(nn.Module):
+    """A real head over the words of each clip, its classifier and pooling drawn once."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleDict(
+            {"text": Head(AttentionPooling(WIDTH, 4), WIDTH, CLASSES, dropout=0.0)}
+        )
+
+    def pooled(self, batch):
+        return self.layers["text"].pooling(Sequence(batch.text, batch.text_mask, None))
+
+    def forward(self, batch):
+        return {"text": self.layers["text"](Sequence(batch.text, batch.text_mask, None), batch)}
+
+
+@pytest.mark.parametrize("micro_batch", [4, 5, 100])
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_mixup_trains_on_both_clips_and_both_labels_of_a_part(micro_batch, replicas):
+    """By hand: in each part of a batch the pooled vectors are mixed, and the labels alike."""
+    model, data = LinearHead(), labelled(7)
+    engine = engine_of(model, augmentation=Augmentation(mixup_alpha=0.5), micro_batch=micro_batch)
+    if replicas > 1:
+        engine.parallel = Replicas(model, replicas)
     inputs, soft = augment(engine, data, torch.Generator().manual_seed(1))
     loss = accumulate_gradient(engine, inputs, soft)
-    log_share = model(inputs)["text"].log_softmax(1)
-    assert (soft.max(-1).values < 1).any()
-    torch.testing.assert_close(loss, -(soft[0] * log_share).sum(1).mean().detach())
+    weight = float(inputs.mix_weight[0])
+    partner = torch.arange(7) + inputs.mix_offset
+    assert (inputs.mix_offset != 0).any()
+    one_hot = torch.eye(CLASSES)[data.targets[:, 0]]
+    wanted = weight * one_hot + (1 - weight) * one_hot[partner]
+    torch.testing.assert_close(soft[0], wanted)
+    pooled = model.pooled(data.inputs)
+    mixed = weight * pooled + (1 - weight) * pooled[partner]
+    log_share = model.layers["text"].classifier(mixed).log_softmax(1)
+    torch.testing.assert_close(loss, -(wanted * log_share).sum(1).mean().detach())
+
+
+class Replicas(nn.DataParallel):
+    """DataParallel's own way of cutting a batch (``Tensor.chunk`` of every field) on one device."""
+
+    def __init__(self, module, count):
+        nn.Module.__init__(self)
+        self.module = module
+        self.device_ids = list(range(count))
+
+    def forward(self, batch):
+        fields = [None if v is None else v.chunk(len(self.device_ids)) for v in batch]
+        count = len(next(parts for parts in fields if parts is not None))
+        shares = [Batch(*(None if p is None else p[n] for p in fields)) for n in range(count)]
+        return {"text": torch.cat([self.module(share)["text"] for share in shares])}
+
+
+def test_the_longer_of_two_clips_counts_by_its_share_of_the_label():
+    """3 words at 0.95 with 12: mixed as inputs, the minority's tail took 76 % of the attention."""
+    torch.manual_seed(0)
+    model = build_model(ModelOptions(mode="text", n_classes=CLASSES, text_dim=20, hidden=8)).eval()
+    batch = feature_batch(n_clips=2, words=12)
+    batch = batch._replace(text_mask=torch.arange(12) < torch.tensor([[3], [12]]))
+    pooled = model.head.pooling(model.encode(batch))
+    mixed = mix_inside(batch, Mixture(0.95, torch.tensor([1, 0])))
+    logits = model(mixed)["text"]
+    wanted = model.head.classifier(0.95 * pooled[0] + 0.05 * pooled[1])
+    torch.testing.assert_close(logits[0], wanted)
+    attention = model.attention(mixed)["pool"]
+    assert not attention[0, 3:].any()
 
 
 # -- parts of a batch, several batches a step -----------------------------------------------------

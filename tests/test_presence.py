@@ -1,0 +1,127 @@
+"""Clips without a face, a voice or words change no batch statistics, in training or afterwards."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from src.batch import Batch, Sequence
+from src.models import ModelOptions, build_model
+from src.models.presence import encode_present, presence
+from src.training.batch_norm import reestimate_batch_norm
+from tests.model_batches import N_CLASSES, TEXT_DIM, crop_batch, feature_batch
+
+MODELS = {
+    "speech": {"speech_frames": 96},
+    "face": {"face_model": "resnet3d"},
+    "text": {"text_model": "mlstm_fcn", "sequence_length": 12},
+}
+
+
+def fused():
+    torch.manual_seed(0)
+    flags = MODELS["speech"] | MODELS["face"] | MODELS["text"]
+    options = ModelOptions(
+        mode="multimodal", n_classes=N_CLASSES, text_dim=TEXT_DIM, hidden=8, **flags
+    )
+    model = build_model(options)
+    network = model.encoders["speech"].network
+    network._global_params = network._global_params._replace(drop_connect_rate=0.0)
+    return model
+
+
+def clips():
+    crops = crop_batch()
+    return feature_batch()._replace(
+        face=crops.face, face_mask=crops.face_mask, face_time=crops.face_time
+    )
+
+
+def rows(batch, kept):
+    return Batch(*(None if values is None else values[kept] for values in batch))
+
+
+def removed(batch, modality, gone):
+    name = "speech_present" if modality == "speech" else f"{modality}_mask"
+    mask = getattr(batch, name).clone()
+    mask[gone] = False
+    return batch._replace(**{name: mask})
+
+
+def rubbish(batch, modality, gone):
+    """What nobody should read, in the rows that are gone."""
+    values = getattr(batch, modality).clone()
+    values[gone] = 99
+    return batch._replace(**{modality: values})
+
+
+def statistics(encoder):
+    return [
+        value.clone()
+        for norm in encoder.modules()
+        if isinstance(norm, _BatchNorm)
+        for value in (norm.running_mean, norm.running_var)
+    ]
+
+
+@pytest.mark.parametrize("modality", MODELS)
+def test_in_training_the_statistics_are_those_of_the_clips_that_are_there(modality):
+    batch = rubbish(removed(clips(), modality, [0, 2]), modality, [0, 2])
+    model, other = fused().train(), fused().train()
+    model(batch)
+    other(rows(batch, [1, 3]))
+    found, wanted = (statistics(m.encoders[modality]) for m in (model, other))
+    assert found
+    for one, two in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("modality", MODELS)
+def test_statistics_that_are_estimated_anew_are_too(modality):
+    batch = rubbish(removed(clips(), modality, [0, 2]), modality, [0, 2])
+    nobody = removed(clips(), modality, [0, 1, 2, 3])
+    model, other = fused(), fused()
+    reestimate_batch_norm(model, [batch, nobody])
+    reestimate_batch_norm(other, [rows(batch, [1, 3])])
+    found, wanted = (statistics(m.encoders[modality]) for m in (model, other))
+    for one, two in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("modality", MODELS)
+def test_a_batch_without_anybody_trains_every_parameter_by_nothing(modality):
+    """Distributed training waits for each gradient on each rank."""
+    batch = removed(clips(), modality, [0, 1, 2, 3])
+    model = fused().train()
+    encoder = model.encoders[modality]
+    before = statistics(encoder)
+    sum(value.square().sum() for value in model(batch).values()).backward()
+    assert all(p.grad is not None and not p.grad.any() for p in encoder.parameters())
+    for one, two in zip(statistics(encoder), before, strict=True):
+        assert torch.equal(one, two)
+    assert all(m.training for m in encoder.modules() if isinstance(m, _BatchNorm))
+
+
+def test_a_single_face_model_leaves_out_a_clip_whose_crops_show_nobody():
+    torch.manual_seed(0)
+    model = build_model(ModelOptions(mode="face", n_classes=N_CLASSES, face_model="resnet3d"))
+    other = build_model(ModelOptions(mode="face", n_classes=N_CLASSES, face_model="resnet3d"))
+    other.load_state_dict(model.state_dict())
+    batch = removed(crop_batch(), "face", [1])
+    model.train()(batch)
+    other.train()(rows(batch, [0, 2, 3]))
+    for one, two in zip(statistics(model), statistics(other), strict=True):
+        torch.testing.assert_close(one, two)
+
+
+class Doubling(nn.Module):
+    def forward(self, batch):
+        return Sequence(2 * batch.text, batch.text_mask, None)
+
+
+def test_clips_come_back_to_their_rows():
+    batch = removed(feature_batch(), "text", [0, 2])
+    found = encode_present(Doubling(), batch, presence(batch, "text"))
+    torch.testing.assert_close(found.values[[1, 3]], 2 * batch.text[[1, 3]])
+    assert not found.values[[0, 2]].any()
+    assert torch.equal(found.mask, batch.text_mask)
