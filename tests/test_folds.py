@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from src.data.examples import Folds, assign_folds, load_examples, load_parts
 from src.errors import UserError
 from src.feature_store import FeatureStore, Record
+from src.paths import HOME
 
 CLASSES = ("hap", "ang")
 SPEAKERS = ("01", "02", "03", "04", "05", "06")
@@ -270,3 +271,14 @@ def test_a_label_of_another_corpus_is_refused_with_clip_and_file(store):
     official(store, [record("1"), record("2", speech="angry")])
     with pytest.raises(UserError, match=r"train/manifest\.csv: 2 has the speech label 'angry'"):
         load_examples(store, "train", CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_folds"), [("ravdess_emobox_6.json", 6), ("ravdess_luna_jimenez_5.json", 5)]
+)
+def test_published_folds_of_ravdess_hold_each_of_its_24_actors_once(name, n_folds):
+    path = HOME / "recipes" / "folds" / name
+    actors = [f"{number:02d}" for number in range(1, 25)]
+    assigned = assign_folds(actors, Folds(n_folds, 1, str(path)))
+    assert sorted(assigned) == actors
+    assert set(assigned.values()) == set(range(1, n_folds + 1))
