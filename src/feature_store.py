@@ -60,6 +60,7 @@ class Record(NamedTuple):
     video_state: str  # ok, absent (no stream), no_face, failed
     embedding_state: str  # ok, absent (no face), skipped (no weights), failed
     text_state: str  # ok, absent (no file), empty (no words in it), failed
+    peak_db: float | None = None  # dB of power, full scale 1, of what is 1 in the spectrogram
 
     def state(self, modality: str) -> str:
         """State of ``speech``, ``video``, ``embedding`` or ``text``."""
@@ -162,11 +163,14 @@ class FeatureStore:
     def read_manifest(self, split: str) -> list[Record]:
         """All rows of ``manifest.csv``; none where there is no such file.
 
+        A column that this program does not know is passed over; one with a default may be missing.
+
         Raises:
-            UserError: the file has other columns or a value of the wrong type.
+            UserError: a column is missing, or a value is of the wrong type.
         """
         path = self.root / split / "manifest.csv"
-        return [_parse_record(path, row) for row in _read_rows(path, Record._fields)]
+        needed = [name for name in Record._fields if name not in Record._field_defaults]
+        return [_parse_record(path, row) for row in _read_rows(path, needed)]
 
     def write_failures(self, split: str, failures: Sequence[Failure]) -> None:
         """Replace ``failures.csv``."""
@@ -175,7 +179,8 @@ class FeatureStore:
     def read_failures(self, split: str) -> list[Failure]:
         """All rows of ``failures.csv``; none where there is no such file."""
         path = self.root / split / "failures.csv"
-        return [Failure(**row) for row in _read_rows(path, Failure._fields)]
+        rows = _read_rows(path, Failure._fields)
+        return [Failure(*(row[name] for name in Failure._fields)) for row in rows]
 
     def splits(self) -> list[str]:
         """The splits that have a manifest."""
@@ -310,8 +315,9 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             rows = list(reader)
         except (ValueError, csv.Error) as error:
             raise UserError(f"{path}: damaged ({first_line(error)}); {AGAIN}") from None
-        if list(reader.fieldnames or ()) != list(columns):
-            raise UserError(f"{path}: has other columns than this program's; {AGAIN}")
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            raise UserError(f"{path}: has no column {missing[0]}; {AGAIN}")
         for row in rows:
             if None in row or None in row.values():
                 raise UserError(f"{path}: damaged row {row}; {AGAIN}")
@@ -320,6 +326,13 @@ def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 def _parse_record(path: Path, row: dict[str, str]) -> Record:
     try:
-        return Record(**{name: kind(row[name]) for name, kind in Record.__annotations__.items()})
+        return Record(**{name: PARSERS[name](row[name]) for name in Record._fields if name in row})
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged row {row}: {error}; {AGAIN}") from None
+
+
+def _optional_number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+PARSERS = Record.__annotations__ | {"peak_db": _optional_number}

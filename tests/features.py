@@ -13,11 +13,11 @@ import numpy as np
 from src.emotions import EMOTIONS
 from src.face_track import FaceTrack
 from src.feature_store import FeatureStore, Record
-from src.preprocessing.audio import FRAME_SECONDS
+from src.preprocessing.audio import ANALYSIS, FRAME_SECONDS
 
 START = 0.32  # seconds of silence before the trimmed speech
 EVERY = ("speech", "video", "embedding", "text")
-SETTINGS = {"denoise": "none", "face_stride": 8, "vggface": "0123abcd"}
+SETTINGS = {"denoise": "none", "face_stride": 8, "vggface": "0123abcd", "audio": ANALYSIS}
 
 
 @dataclass
@@ -101,6 +101,7 @@ def _write_clip(
         face_coverage=float(track.found.mean()),
         words=words,
         **{f"{name}_state": value for name, value in state.items()},
+        peak_db=round(float(rng.uniform(-20, 20)), 2) if state["speech"] == "ok" else None,
     )
 
 

@@ -12,7 +12,9 @@ from src.preprocessing.audio import (
     FRAME_SECONDS,
     N_FFT,
     N_MELS,
+    at_its_level,
     extract_speech,
+    frame_levels,
     log_mel_spectrogram,
     trim_interval,
     wiener_denoise,
@@ -45,15 +47,19 @@ def test_log_mel_equals_librosa_called_directly():
         htk=False,
         norm="slaney",
     )
-    expected = librosa.power_to_db(power, ref=power.max(), amin=1e-12, top_db=80) / 80 + 1
-    log_mel = log_mel_spectrogram(waveform)
+    twelfth = np.sort(power.max(axis=0))[-12]  # 0.2 s of frames are as loud
+    level = librosa.power_to_db(power, ref=twelfth, amin=1e-12, top_db=None)
+    expected = np.clip(level / 80 + 1, 0, 1)
+    log_mel, peak_db = log_mel_spectrogram(waveform)
+    assert peak_db == pytest.approx(10 * np.log10(twelfth), abs=1e-3)
     assert log_mel.dtype == np.float16
     assert log_mel.shape == expected.shape == (128, 1 + RATE // 256)
     np.testing.assert_allclose(log_mel, expected, rtol=0, atol=2**-11)  # half a float16 step
 
 
 def test_log_mel_spans_zero_to_one_whatever_the_loudness():
-    loud, quiet = log_mel_spectrogram(chirp()), log_mel_spectrogram(0.01 * chirp())
+    (loud, peak_db), (quiet, less) = (log_mel_spectrogram(x * chirp()) for x in (1, 0.01))
+    assert peak_db - less == pytest.approx(40, abs=0.01)
     assert loud.max() == 1.0
     assert 0.0 <= loud.min() < 0.3
     np.testing.assert_allclose(loud, quiet, atol=2e-3)
@@ -61,28 +67,30 @@ def test_log_mel_spans_zero_to_one_whatever_the_loudness():
 
 def test_what_is_80_db_below_the_peak_is_the_floor():
     waveform = np.concatenate([tone(0.5), 10 ** (-100 / 20) * tone(0.5, 2000)])
-    log_mel = log_mel_spectrogram(waveform.astype(np.float32))
+    log_mel, _ = log_mel_spectrogram(waveform.astype(np.float32))
     assert log_mel.min() == 0.0
     assert (log_mel[:, -20:-5] == 0.0).all()
 
 
 def test_no_mel_band_is_empty():
     """White noise is in all of them; with n_fft 512, 26 of them would rest on a single bin."""
-    log_mel = log_mel_spectrogram(noise(1.0)).astype(np.float32)
+    log_mel = log_mel_spectrogram(noise(1.0))[0].astype(np.float32)
     assert (log_mel.mean(axis=1) > 0.5).all()
     bands = librosa.filters.mel(sr=RATE, n_fft=N_FFT, n_mels=N_MELS, fmin=F_MIN, fmax=F_MAX)
     assert (bands > 0).sum(axis=1).min() >= 2
 
 
 def test_frame_t_is_centred_on_16_ms_times_t():
-    waveform = silence(1.0)
-    waveform[RATE // 2] = 1.0  # a click at 0.5 s
-    loudest = log_mel_spectrogram(waveform).astype(np.float32).sum(axis=0).argmax()
+    waveform = noise(1.0, amplitude=0.5)
+    waveform[RATE // 2] = 20.0  # a click at 0.5 s
+    loudest = log_mel_spectrogram(waveform)[0].astype(np.float32).sum(axis=0).argmax()
     assert abs(loudest * FRAME_SECONDS - 0.5) <= FRAME_SECONDS / 2
 
 
 def test_a_higher_tone_lies_in_a_higher_band():
-    bands = [log_mel_spectrogram(tone(0.5, f)).astype(np.float32).mean(1).argmax() for f in HERTZ]
+    bands = [
+        log_mel_spectrogram(tone(0.5, f))[0].astype(np.float32).mean(1).argmax() for f in HERTZ
+    ]
     centres = librosa.mel_frequencies(n_mels=130, fmin=80, fmax=8000)[1:-1][bands]
     np.testing.assert_allclose(centres, HERTZ, rtol=0.06)
 
@@ -98,8 +106,8 @@ def test_trimming_finds_the_tone_between_silences_within_a_frame():
     assert 1.7 * RATE <= last <= 1.7 * RATE + window / 2 + 256
 
 
-@pytest.mark.parametrize(("decibel", "kept"), [(-14, True), (-26, False)])
-def test_trimming_keeps_what_is_within_20_db_of_the_loudest(decibel, kept):
+@pytest.mark.parametrize(("decibel", "kept"), [(-12, True), (-26, False)])
+def test_trimming_keeps_what_is_within_17_db_of_the_level(decibel, kept):
     quiet = 10 ** (decibel / 20) * tone(1.0)
     first, _ = trim_interval(np.concatenate([quiet, tone(1.0)]).astype(np.float32))
     assert (first == 0) == kept
@@ -118,8 +126,14 @@ def test_speech_tells_the_interval_that_its_frames_cover():
 
 @pytest.mark.parametrize(
     "waveform",
-    [silence(1.0), silence(0), 5e-5 * tone(1.0, amplitude=1.0), np.full(100, np.nan, np.float32)],
-    ids=["digital silence", "no samples", "below -80 dB", "only NaN"],
+    [
+        silence(1.0),
+        silence(0),
+        5e-4 * tone(1.0, amplitude=1.0),
+        noise(2.0, amplitude=1e-4),
+        np.full(100, np.nan, np.float32),
+    ],
+    ids=["digital silence", "no samples", "a tone of -69 dB", "noise of -80 dB", "only NaN"],
 )
 def test_silence_has_no_speech(waveform):
     assert extract_speech(waveform.astype(np.float32)) is None
@@ -187,10 +201,56 @@ def test_denoising_is_used_when_asked_for():
     assert denoised.log_mel[high].mean() < plain.log_mel[high].mean() - 0.01
 
 
-@pytest.mark.parametrize("samples", [1, 300, 2048, 50_000, 1_100_000])
-def test_trimming_is_librosas_own(samples):
+@pytest.mark.parametrize("samples", [300, 2048, 50_000, 1_100_000])
+def test_levels_are_those_of_librosas_frames(samples):
     generator = np.random.default_rng(samples)
-    loudness = np.interp(np.arange(samples), [0, samples / 2, samples], [0, 1, 0.001]) ** 2
-    waveform = (loudness * generator.normal(0, 0.1, samples)).astype(np.float32) + 1e-6
-    _, expected = librosa.effects.trim(waveform, top_db=20, frame_length=2048, hop_length=256)
-    assert trim_interval(waveform) == tuple(expected)
+    waveform = generator.normal(0, 0.1, samples).astype(np.float32)
+    expected = librosa.feature.rms(y=waveform, frame_length=2048, hop_length=256)[0]
+    np.testing.assert_allclose(frame_levels(waveform), 20 * np.log10(expected), atol=1e-3)
+
+
+# -- what is loud for a moment, or never ---------------------------------------------------------
+
+
+def click(waveform, second, seconds=0.01):
+    clicked = waveform.copy()
+    first = round(second * RATE)
+    clicked[first : first + round(seconds * RATE)] = 1.0
+    return clicked
+
+
+def voice(seconds):
+    """Syllables: bursts of tones 40 dB below a click, with pauses between them."""
+    envelope = np.abs(np.sin(np.arange(round(seconds * RATE)) / RATE * 2 * np.pi * 2))
+    return (0.05 * envelope * tone(seconds, 300, amplitude=1.0)).astype(np.float32)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 8.0])
+@pytest.mark.parametrize("place", [0.05, 0.5, 0.9])
+def test_a_click_takes_no_speech_away_and_hardly_darkens_it(seconds, place):
+    clean = np.concatenate([silence(0.5), voice(seconds), silence(0.5)])
+    loud = click(clean, 0.5 + place * seconds)
+    whole, clicked = extract_speech(clean), extract_speech(loud)
+    common = min(whole.end, clicked.end) - max(whole.start, clicked.start)
+    assert common >= 0.95 * (whole.end - whole.start)
+    assert clicked.peak_db == pytest.approx(whole.peak_db, abs=1.5)
+
+
+def test_a_word_in_ten_seconds_of_noise_decides_the_level():
+    waveform = noise(10.0, amplitude=0.001)
+    waveform[5 * RATE : 5 * RATE + RATE // 2] += tone(0.5)
+    first, last = trim_interval(waveform)
+    assert first / RATE == pytest.approx(5.0, abs=0.1)
+    assert last / RATE == pytest.approx(5.5, abs=0.1)
+
+
+def test_a_click_in_silence_is_no_voice():
+    assert extract_speech(click(silence(2.0), 1.0)) is None
+
+
+def test_a_spectrogram_at_its_level_tells_loud_from_quiet():
+    loud, quiet = (extract_speech((x * chirp()).astype(np.float32)) for x in (1, 0.1))
+    found = [at_its_level(s.log_mel.astype(np.float32), s.peak_db) for s in (loud, quiet)]
+    inside = (found[0] > 0.3) & (found[1] > 0.3)
+    assert (found[0] - found[1])[inside].mean() == pytest.approx(20 / 120, abs=0.01)
+    assert all(values.min() >= 0 and values.max() <= 1 for values in found)

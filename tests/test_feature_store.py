@@ -343,7 +343,7 @@ def damage_manifest(store, change):
     [
         lambda text: text.replace(b"0.304", b"soon"),
         lambda text: text[: text.rindex(b",absent")],
-        lambda text: text.replace(b",failed\n", b",failed,more\n"),
+        lambda text: text.rstrip(b"\n") + b",more\n",
         lambda text: text.replace(b"duration,", b"seconds,"),
         lambda text: text.replace(b"ang", "ä".encode("latin-1")),
         lambda text: b"",

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from src.batch import Batch
 from src.data.examples import TARGETS, Example
 from src.data.faults import Ledger
-from src.data.speakers import SpeakerNorms
+from src.data.speakers import SpeakerNorms, level_of
 from src.data.transforms import (
     SpeechAugmentation,
     SpeechCrop,
@@ -25,7 +25,7 @@ from src.data.transforms import (
 from src.errors import UserError
 from src.face_track import EMBEDDING_SIZE, FaceTrack
 from src.feature_store import AGAIN, FeatureStore, Record
-from src.preprocessing.audio import FRAME_SECONDS, N_MELS
+from src.preprocessing.audio import FRAME_SECONDS, N_MELS, at_its_level
 
 MAX_WORDS = 200
 MAX_EMBEDDINGS = 256  # face frames of one clip: 33 s; a longer one is read at evenly spread times
@@ -40,6 +40,7 @@ class Inputs:
     text: bool = False
     speech_frames: int = 256  # frames of a training crop, to which shorter clips are padded
     speech_norm: str = "none"  # or "speaker"
+    speech_level: bool = False  # spectrograms at the level of the recording
     face_frames: int = 16  # crops a clip
     face_size: int = 112  # pixels
     text_dim: int = 200
@@ -136,6 +137,8 @@ class FeatureDataset(Dataset):
         if record.speech_state == "ok":
             values = self.store.read_array(example.split, "speech", record.stem).astype(np.float32)
             self._check(example, "speech", values.shape[0] == N_MELS and values.shape[1] > 0)
+            if self.inputs.speech_level:
+                values = at_its_level(values, level_of(record))
         else:  # no voice: zeros as long as the clip, so that the clock stays
             values = np.zeros((N_MELS, max(record.frames, 1)), np.float32)
         crop = SpeechCrop(0, values)

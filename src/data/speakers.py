@@ -5,8 +5,8 @@ from collections import defaultdict
 import numpy as np
 
 from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.preprocessing.audio import N_MELS
+from src.feature_store import FeatureStore, Record
+from src.preprocessing.audio import N_MELS, at_its_level
 
 LEAST_DEVIATION = 0.01  # of the 0 to 1 of a log-mel: 0.8 dB
 
@@ -18,8 +18,8 @@ class SpeakerNorms:
     those of someone who knows whose voice it is and has heard more of it.
     """
 
-    def __init__(self, store: FeatureStore) -> None:
-        """Read every clip's speech once.
+    def __init__(self, store: FeatureStore, level: bool = False) -> None:
+        """Read every clip's speech once; with ``level`` at the level of the recording.
 
         Raises:
             UserError: a clip has no speaker, or its file is missing or damaged.
@@ -33,7 +33,10 @@ class SpeakerNorms:
                         f"{record.stem}; leave out --speech_norm speaker"
                     )
                 if record.speech_state == "ok":
-                    values = store.read_array(split, "speech", record.stem).astype(np.float64)
+                    values = store.read_array(split, "speech", record.stem).astype(np.float32)
+                    if level:
+                        values = at_its_level(values, level_of(record))
+                    values = values.astype(np.float64)
                     sums[record.speaker] += [
                         np.full(N_MELS, values.shape[1]),
                         values.sum(axis=1),
@@ -45,6 +48,20 @@ class SpeakerNorms:
         """float32 (128, T) in standard deviations from the speaker's mean of each band."""
         mean, deviation = self.statistics[speaker]
         return ((log_mel - mean[:, None]) / deviation[:, None]).astype(np.float32)
+
+
+def level_of(record: Record) -> float:
+    """What the scaling of a clip's spectrogram took away, in dB.
+
+    Raises:
+        UserError: its features are from before it was kept.
+    """
+    if record.peak_db is None:
+        raise UserError(
+            f"{record.stem}: its features do not say how loud it was (peak_db in manifest.csv); "
+            "run preprocess.py into another --features_dir, or leave out --speech_level True"
+        )
+    return record.peak_db
 
 
 def _moments(

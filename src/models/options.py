@@ -33,6 +33,7 @@ class ModelOptions:
     speech_model: str = "attention"
     speech_frames: int = 32  # shorter spectrograms are padded to it
     speech_norm: str = "none"  # or "speaker": what the loader does to spectrograms
+    speech_level: bool = False  # whether spectrograms keep the level of the recording
     speech_stride: int = 32  # columns of the spectrogram that EfficientNet makes one of: 32, 16, 8
     speech_pool: int = 1  # bands and frames that the network sees as one: 1, 2 or 4
     face_model: str = "attention_lstm"

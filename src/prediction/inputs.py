@@ -14,6 +14,8 @@ from src.errors import UserError
 from src.feature_store import FeatureStore, Record
 from src.paths import HOME
 from src.prediction.members import Member
+from src.preprocessing.audio import ANALYSIS
+from src.training.setup import FEATURE_SETTINGS
 
 MEDIA = (*qia2020.MEDIA, ".m4v", ".mpg", ".mpeg", ".3gp", ".mp3", ".ogg", ".opus", ".aac", ".wma")
 
@@ -43,6 +45,7 @@ def find_items(
         raise UserError("nothing to answer: give --input PATH [PATH ...] or --split test")
     items = [item for given in inputs for item in _items_of(Path(given), members)]
     _check_speakers(items, members)
+    _check_analysis(items, members)
     if split:
         items += _stored(FeatureStore(Path(features_dir or HOME / "features")), split, members)
     return _unique_ids(items)
@@ -156,18 +159,34 @@ def _folds_of_run(store: FeatureStore, member: Member) -> Folds:
 
 def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
     """Refuse features that were made otherwise than those the model was trained on."""
-    inputs = member.inputs
-    read = {
-        "denoise": inputs.speech,
-        "face_stride": bool(inputs.face),
-        "vggface": inputs.face == "embedding",
-    }
-    for name in (name for name, is_read in read.items() if is_read):
+    for name in _settings_read(member):
         wanted = member.checkpoint.features.get(name)
-        if found.get(name) != wanted and wanted is not None:
+        if found.get(name) != wanted:
             raise UserError(
                 f"{store.root}: its features were made with {name} {found.get(name)}, "
                 f"{member.checkpoint.path} was trained on {wanted}; make them agree"
+            )
+
+
+def _settings_read(member: Member) -> list[str]:
+    """The settings of preprocessing that decide what this model is shown."""
+    inputs = member.inputs
+    settings = [*FEATURE_SETTINGS["speech"]] if inputs.speech else []
+    if inputs.face:
+        settings += [
+            s for s in FEATURE_SETTINGS["face"] if inputs.face == "embedding" or s != "vggface"
+        ]
+    return [*settings, *(FEATURE_SETTINGS["text"] if inputs.text else ())]
+
+
+def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:
+    """Refuse media files where a model knows speech that was cut and scaled by another rule."""
+    media = next((item for item in items if item.store is None), None)
+    for member in members:
+        if media is not None and member.inputs.speech and member.settings.audio != ANALYSIS:
+            raise UserError(
+                f"{member.checkpoint.path}: was trained on speech that an earlier version cut and "
+                "scaled; run preprocess.py into another --features_dir and train it again"
             )
 
 

@@ -104,7 +104,7 @@ def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> 
     try:
         model = checkpoint.build()
         names = {field.name for field in fields(FeatureSettings)}
-        settings = {k: v for k, v in checkpoint.features.items() if k in names}
+        settings = {"audio": ""} | {k: v for k, v in checkpoint.features.items() if k in names}
         if len(checkpoint.class_names) != checkpoint.options.n_classes:
             raise ValueError("its class names do not fit its model")
         return Member(

@@ -1,8 +1,9 @@
 """Items to samples: the code of preprocess.py and train.py, with the features held in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
@@ -73,7 +74,7 @@ class Features(NamedTuple):
     split: str
     record: Record
     failures: list[Failure]
-    norms: SpeakerNorms | None = None
+    norms: Mapping[bool, SpeakerNorms] = MappingProxyType({})  # by whether clips keep their level
 
     def sample(self, inputs: Inputs, name: str) -> Sample:
         """The arrays that a model reads, under ``name``.
@@ -82,7 +83,8 @@ class Features(NamedTuple):
             UserError: a file is missing or damaged.
         """
         example = Example(self.split, self.record, -1, -1, -1)
-        dataset = FeatureDataset(self.store, [example], inputs, norms=self.norms)
+        norms = self.norms.get(inputs.speech_level)
+        dataset = FeatureDataset(self.store, [example], inputs, norms=norms)
         return dataset[0, 0]._replace(id=name)
 
 
@@ -110,8 +112,11 @@ class ItemReader(Dataset):
         self.weights = weights
         self.n_views = n_views
         stores = {item.store.root: item.store for item in items if item.store is not None}
-        by_speaker = any(reading.inputs.by_speaker for reading in readings)
-        self.norms = {r: SpeakerNorms(store) for r, store in stores.items()} if by_speaker else {}
+        levels = {r.inputs.speech_level for r in readings if r.inputs.by_speaker}
+        self.norms = {
+            root: {level: SpeakerNorms(store, level) for level in levels}
+            for root, store in stores.items()
+        }
 
     def __len__(self) -> int:
         return len(self.items)
@@ -134,7 +139,7 @@ class ItemReader(Dataset):
         """
         item = self.items[index]
         if item.store is not None:
-            norms = self.norms.get(item.store.root)
+            norms = self.norms[item.store.root]
             return Features(item.store, item.clip.split, item.record, [], norms)
         store = MemoryStore()
         job = Job(item.clip._replace(labels=Labels()), None)

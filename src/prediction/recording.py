@@ -13,12 +13,25 @@ from tqdm import tqdm
 from src.face_track import FaceTrack
 from src.feature_store import Record
 from src.prediction.reading import Features, ItemReader, MemoryStore
-from src.preprocessing.audio import FRAME_SECONDS, SAMPLE_RATE, Speech, extract_speech
+from src.preprocessing.audio import (
+    FRAME_SECONDS,
+    SAMPLE_RATE,
+    Speech,
+    clip_level,
+    extract_speech,
+    frame_levels,
+)
 from src.preprocessing.faces import track_faces
-from src.preprocessing.pipeline import FeatureSettings, Tools, detect_every, embed_faces
+from src.preprocessing.pipeline import (
+    FeatureSettings,
+    Tools,
+    detect_every,
+    embed_faces,
+    shows_face,
+)
 from src.preprocessing.video import probe, read_frames, read_waveform
 
-PAUSE_DECIBEL = 40.0  # below the recording's peak: a window that stays there holds no speech
+PAUSE_DECIBEL = 40.0  # below the recording's level: a window that stays there holds no speech
 
 
 class Span(NamedTuple):
@@ -34,6 +47,7 @@ class Recording(NamedTuple):
     duration: float  # seconds
     settings: FeatureSettings
     waveform: np.ndarray | None  # float32 (samples,), 16 kHz
+    level: float  # of the waveform, dB below full scale
     faces: FaceTrack | None
     embedding: np.ndarray | None  # float16 (F, 512)
 
@@ -41,24 +55,30 @@ class Recording(NamedTuple):
         """The features of one window; it is trimmed and scaled as a clip of its own."""
         store = MemoryStore()
         start, frames = span.start, round((span.end - span.start) / FRAME_SECONDS)
+        peak_db = None
         speech = self._speech(span)
         if speech is not None:
             start, frames = span.start + speech.start, speech.log_mel.shape[1]
             store.kept["speech"] = speech.log_mel
+            peak_db = speech.peak_db
         track, rows = self._faces(start, start + frames * FRAME_SECONDS)
         if track is not None:
             store.kept["video"] = track
             if self.embedding is not None:
                 store.kept["embedding"] = self.embedding[rows]
-        return Features(store, "window", _record(span, start, frames, store, track), [])
+        return Features(
+            store,
+            "window",
+            _record(span, start, frames, store, track)._replace(peak_db=peak_db),
+            [],
+        )
 
     def _speech(self, span: Span) -> Speech | None:
         if self.waveform is None:
             return None
         part = self.waveform[round(span.start * SAMPLE_RATE) : round(span.end * SAMPLE_RATE)]
-        peak = np.abs(self.waveform).max(initial=0.0)
-        if np.abs(part).max(initial=0.0) <= peak * 10 ** (-PAUSE_DECIBEL / 20):
-            return None  # scaled to its own peak, noise would look like a voice
+        if not part.size or clip_level(frame_levels(part)) <= self.level - PAUSE_DECIBEL:
+            return None  # scaled to its own level, noise would look like a voice
         return extract_speech(part, self.settings.denoise)
 
     def _faces(self, start: float, end: float) -> tuple[FaceTrack | None, np.ndarray]:
@@ -66,8 +86,7 @@ class Recording(NamedTuple):
         if self.faces is None:
             return None, np.zeros(0, int)
         rows = np.flatnonzero((self.faces.time >= start - 1e-6) & (self.faces.time < end))
-        found = rows[self.faces.found[rows]]
-        if not found.size:
+        if not shows_face(self.faces.found[rows]):
             return None, rows
         # a row without a face repeats the nearest one, which may lie outside
         crops, crop = np.unique(self.faces.crop[rows], return_inverse=True)
@@ -88,8 +107,10 @@ def read_recording(path: Path, settings: FeatureSettings, tools: Tools) -> Recor
     info = probe(path)
     waveform = read_waveform(path) if info.has_audio else None
     duration = max(info.duration, 0 if waveform is None else len(waveform) / SAMPLE_RATE)
+    has_sound = waveform is not None and waveform.size
+    level = clip_level(frame_levels(waveform)) if has_sound else -np.inf
     if not info.has_video or tools.detector is None:
-        return Recording(duration, settings, waveform, None, None)
+        return Recording(duration, settings, waveform, level, None, None)
     times = np.arange(0, duration, settings.face_stride * FRAME_SECONDS)
     frames = tqdm(
         read_frames(path, times), desc=f"faces of {path.name}", total=len(times), disable=None
@@ -98,7 +119,7 @@ def read_recording(path: Path, settings: FeatureSettings, tools: Tools) -> Recor
     faces = track_faces(times, frames, tools.detector, settings.jpeg_quality, every)
     embedded = tools.embedder is not None and faces.found.any()
     embedding = embed_faces(faces, tools.embedder) if embedded else None
-    return Recording(duration, settings, waveform, faces, embedding)
+    return Recording(duration, settings, waveform, level, faces, embedding)
 
 
 def spans_of(duration: float, window: float, hop: float) -> list[Span]:

@@ -12,11 +12,14 @@ HOP_LENGTH = 256  # samples: 16 ms
 FRAME_SECONDS = HOP_LENGTH / SAMPLE_RATE
 N_MELS = 128
 F_MIN, F_MAX = 80.0, 8000.0  # Hz; no band is empty
-DYNAMIC_RANGE = 80.0  # dB below the clip's peak
-TRIM_DB = 20.0  # what is this far below the loudest frame is silence
-SILENCE_PEAK = 1e-4  # full scale 1: a clip that never passes -80 dB has no voice
+ANALYSIS = "percentile"  # how speech is cut and scaled: features of another way are others
+DYNAMIC_RANGE = 80.0  # dB below the clip's level
+LOUD_SHARE, LOUD_FRAMES = 0.05, (12, 31)  # the frames that make a clip's level: 0.2 to 0.5 s
+TRIM_DB = 17.0  # what is this far below the clip's level is silence
+SILENCE_DB = -65.0  # full scale 0: a clip whose level is no higher has no voice
+FLOOR = 1e-12  # of a power, so that its logarithm is finite
 BLOCK_FRAMES = 3750  # a minute
-LOUDEST = 1e4  # full scale 1: the squares of what is louder would soon be infinite
+LOUDEST = 1e9  # full scale 1: the squares of what is louder would soon be infinite
 WIENER_SAMPLES = 3  # scipy's own default window
 
 
@@ -26,6 +29,7 @@ class Speech(NamedTuple):
     log_mel: np.ndarray  # float16 (128, T) in [0, 1]
     start: float  # seconds
     end: float  # seconds
+    peak_db: float  # power, full scale 1, of what is 1 in the spectrogram
 
 
 def extract_speech(waveform: np.ndarray, denoise: str = "none") -> Speech | None:
@@ -36,26 +40,45 @@ def extract_speech(waveform: np.ndarray, denoise: str = "none") -> Speech | None
         denoise: ``wiener`` or ``none``.
     """
     waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
-    peak = np.abs(waveform).max(initial=0.0)
-    if peak < SILENCE_PEAK:
+    waveform = np.clip(waveform, -LOUDEST, LOUDEST)
+    if not waveform.size or clip_level(frame_levels(waveform)) <= SILENCE_DB:
         return None
-    if peak > LOUDEST:
-        waveform = waveform / peak
     first, last = trim_interval(waveform)
     speech = waveform[first:last]
     if denoise == "wiener":
         speech = wiener_denoise(speech)
-    return Speech(log_mel_spectrogram(speech), first / SAMPLE_RATE, last / SAMPLE_RATE)
+    log_mel, peak_db = log_mel_spectrogram(speech)
+    return Speech(log_mel, first / SAMPLE_RATE, last / SAMPLE_RATE, peak_db)
+
+
+def clip_level(levels: np.ndarray) -> float:
+    """The level that the loudest twentieth of the frames (N,) exceeds: a percentile, and no click.
+
+    At least 0.2 s of frames count, since a click is heard in the 0.13 s around it, and at most
+    0.5 s, so that a word in a minute of silence is still what decides.
+    """
+    count = int(np.clip(round(LOUD_SHARE * len(levels)), *LOUD_FRAMES))
+    return float(np.sort(levels)[-min(count, len(levels))])
 
 
 def trim_interval(waveform: np.ndarray) -> tuple[int, int]:
-    """First sample and one past the last of what is within 20 dB of the loudest frame.
-
-    ``librosa.effects.trim``, which holds every frame at once: 300 MB for ten minutes.
-    """
-    loudness = librosa.amplitude_to_db(_root_mean_squares(waveform), ref=np.max, top_db=None)
-    loud = np.flatnonzero(loudness > -TRIM_DB)
+    """First sample and one past the last of what is within 17 dB of the clip's level."""
+    levels = frame_levels(waveform)
+    loud = np.flatnonzero(levels > clip_level(levels) - TRIM_DB)
     return int(loud[0]) * HOP_LENGTH, min(len(waveform), int(loud[-1] + 1) * HOP_LENGTH)
+
+
+def frame_levels(waveform: np.ndarray) -> np.ndarray:
+    """Level in dB (root mean square) of frames of 128 ms around every 16 ms, (1 + samples // 256,).
+
+    Full scale is 0 dB.
+    """
+    return decibel(np.square(_root_mean_squares(waveform)))
+
+
+def decibel(power: np.ndarray | float) -> np.ndarray:
+    """10 log10 of a power, full scale 1."""
+    return 10.0 * np.log10(np.maximum(power, FLOOR))
 
 
 def _root_mean_squares(waveform: np.ndarray) -> np.ndarray:
@@ -73,14 +96,18 @@ def wiener_denoise(waveform: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(filtered), filtered, waveform).astype(np.float32)
 
 
-def log_mel_spectrogram(waveform: np.ndarray) -> np.ndarray:
-    """Log-mel spectrogram, 0 the floor (80 dB below the clip's peak), 1 the peak.
+def log_mel_spectrogram(waveform: np.ndarray) -> tuple[np.ndarray, float]:
+    """Log-mel spectrogram, 1 the clip's level and all above it, 0 the floor 80 dB below.
+
+    The level is that of the loudest bands of the frames (``clip_level``): against the one loudest
+    cell, a click would push the speech into the floor.
 
     Args:
         waveform: float32 (samples,) at 16 kHz, at least one.
 
     Returns:
-        float16 (128, T), T = 1 + samples // 256; frame t is centred on t * 16 ms.
+        float16 (128, T), T = 1 + samples // 256, frame t centred on t * 16 ms; and the level in dB
+        of power, full scale 1.
     """
     power = librosa.feature.melspectrogram(
         y=waveform,
@@ -92,5 +119,25 @@ def log_mel_spectrogram(waveform: np.ndarray) -> np.ndarray:
         fmin=F_MIN,
         fmax=F_MAX,
     )
-    decibel = librosa.power_to_db(power, ref=np.max, amin=1e-12, top_db=DYNAMIC_RANGE)
-    return ((decibel + DYNAMIC_RANGE) / DYNAMIC_RANGE).astype(np.float16)
+    levels = decibel(power)
+    peak_db = clip_level(levels.max(axis=0))
+    share = 1.0 + (levels - peak_db) / DYNAMIC_RANGE
+    return np.clip(share, 0.0, 1.0).astype(np.float16), peak_db
+
+
+LEVEL_FLOOR, LEVEL_RANGE = -80.0, 120.0  # dB of power, full scale 1: what 0 and 1 stand for
+
+
+def at_its_level(log_mel: np.ndarray, peak_db: float) -> np.ndarray:
+    """A spectrogram on a scale that is the same for every clip, so that loudness tells.
+
+    Args:
+        log_mel: float32 (128, T), 1 the clip's own level.
+        peak_db: that level.
+
+    Returns:
+        float32 (128, T): 0 is 80 dB below a power of 1, 1 is 40 dB above it. A tone of full scale
+        comes to 33 dB, ordinary speech to 0 and quiet speech to -25.
+    """
+    levels = peak_db + DYNAMIC_RANGE * (log_mel - 1.0)
+    return np.clip((levels - LEVEL_FLOOR) / LEVEL_RANGE, 0.0, 1.0).astype(np.float32)

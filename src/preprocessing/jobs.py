@@ -165,4 +165,5 @@ def _record(clip: Clip, features: ClipFeatures, class_names: tuple[str, ...]) ->
         face_coverage=round(float(found.mean()), 4) if len(found) else 0.0,
         words=0 if features.text is None else len(features.text),
         **{f"{modality}_state": features.states[modality] for modality in MODALITY_FOLDERS},
+        peak_db=None if features.peak_db is None else round(features.peak_db, 2),
     )

@@ -12,6 +12,7 @@ from src.corpora.clip import Clip
 from src.errors import UserError, first_line
 from src.face_track import FaceTrack
 from src.preprocessing.audio import (
+    ANALYSIS,
     FRAME_SECONDS,
     HOP_LENGTH,
     SAMPLE_RATE,
@@ -24,6 +25,7 @@ from src.preprocessing.text import TextError, read_word_embeddings
 from src.preprocessing.video import MediaError, MediaInfo, probe, read_frames, read_waveform
 
 T = TypeVar("T")
+LEAST_FOUND = 0.1  # share of the sampled times
 EMBED_ROWS = 256  # crops decoded at once, so that a long clip stays small in memory
 
 
@@ -36,6 +38,7 @@ class FeatureSettings:
     jpeg_quality: int = 88
     vggface: str | None = None  # fingerprint of the embedding weights
     text: str | None = None  # name and fingerprint of what embedded the transcripts
+    audio: str = ANALYSIS
 
 
 @dataclass
@@ -75,6 +78,7 @@ class ClipFeatures:
     duration: float = 0.0
     interval: Interval = NO_INTERVAL
     speech: np.ndarray | None = None  # float16 (128, T)
+    peak_db: float | None = None  # of the speech: what is 1 in it
     faces: FaceTrack | None = None
     embedding: np.ndarray | None = None  # float16 (F, 512)
     text: np.ndarray | None = None  # float32 (W, D)
@@ -102,6 +106,15 @@ def extract(clip: Clip, settings: FeatureSettings, tools: Tools) -> ClipFeatures
 def sampled_times(interval: Interval, face_stride: int) -> np.ndarray:
     """Times of the face crops, (F,) seconds: every ``face_stride`` mel frames from the start."""
     return interval.start + np.arange(0, interval.frames, face_stride) * FRAME_SECONDS
+
+
+def shows_face(found: np.ndarray) -> bool:
+    """Whether the sampled times (F,) of a clip show a face often enough to say anything about it.
+
+    Where none is found the nearest crop stands in. A single profile for all of ten seconds is a
+    picture repeated 75 times, which a model takes for a face that never moves.
+    """
+    return bool(found.size) and float(found.mean()) >= LEAST_FOUND
 
 
 def detect_every(settings: FeatureSettings) -> int:
@@ -150,7 +163,7 @@ def _extract_speech(
     speech: Speech | None = extract_speech(waveform, settings.denoise)
     features.states["speech"] = "ok" if speech else "silent"
     if speech:
-        features.speech = speech.log_mel
+        features.speech, features.peak_db = speech.log_mel, speech.peak_db
         features.interval = Interval(speech.start, speech.end, speech.log_mel.shape[1])
 
 
@@ -172,7 +185,7 @@ def _extract_faces(
     every = detect_every(settings)
     track = track_faces(times, frames, tools.detector, settings.jpeg_quality, every)
     features.faces = track
-    features.states["video"] = "ok" if track.found.any() else "no_face"
+    features.states["video"] = "ok" if shows_face(track.found) else "no_face"
 
 
 def _extract_embedding(features: ClipFeatures, tools: Tools) -> None:

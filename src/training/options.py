@@ -61,6 +61,11 @@ class TrainOptions:
         "model",
         ("none", "speaker"),
     )
+    speech_level: bool = flag(
+        False,
+        "show the speech model how loud a clip is: without, each is scaled to its own level",
+        "model",
+    )
     speech_pool: int = flag(
         1,
         "the network sees means of so many bands and frames: 2 is a quarter of the work",

@@ -41,13 +41,17 @@ from src.training.sweep import run_names
 MOST_SPEECH_FRAMES = 256  # 4.1 s
 MODALITIES = ("speech", "face", "text")
 ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
-    "speech": ("coeff", "speech_norm", "speech_pool", "speech_stride"),
+    "speech": ("coeff", "speech_norm", "speech_level", "speech_pool", "speech_stride"),
     "face": ("face_model", "face_dim", "hidden", "sequence_length", "face_frames", "face_size"),
     "text": ("text_model", "text_dim", "hidden", "sequence_length"),
 }
 
 
-FEATURE_SETTINGS = {"face": ("vggface",), "text": ("text",)}  # what its features were made with
+FEATURE_SETTINGS = {  # what its features were made with
+    "speech": ("denoise", "audio"),
+    "face": ("face_stride", "vggface"),
+    "text": ("text",),
+}
 
 
 @dataclass
@@ -114,6 +118,7 @@ def inputs_of(options: ModelOptions) -> Inputs:
         text=every or options.mode == "text",
         speech_frames=options.speech_frames,
         speech_norm=options.speech_norm,
+        speech_level=options.speech_level,
         face_frames=options.face_frames,
         face_size=options.face_size,
         text_dim=options.text_dim,
@@ -168,7 +173,7 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
             f"{flag}: was trained on speaker {min(heard)}, whom this run validates or tests on; "
             "give the weights of the same fold"
         )
-    for name in ("denoise", "face_stride", *FEATURE_SETTINGS.get(modality, ())):
+    for name in FEATURE_SETTINGS[modality]:
         found, wanted = checkpoint.features.get(name), task.feature_settings.get(name)
         if found != wanted:
             raise UserError(f"{flag}: trained on features of {name} {found}, these have {wanted}")
@@ -185,7 +190,9 @@ class Loaders:
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
         self.ledger = Ledger(self.workers)
-        self.norms = SpeakerNorms(self.task.store) if self.task.inputs.by_speaker else None
+        inputs = self.task.inputs
+        by_speaker = inputs.by_speaker
+        self.norms = SpeakerNorms(self.task.store, inputs.speech_level) if by_speaker else None
         training = self.dataset(self.task.parts.train, training=True)
         self.train_batches = TrainBatches(
             len(training),
@@ -219,9 +226,14 @@ class Loaders:
         return self._loader(dataset, EvalBatches(lengths, self.options.batch_size, *ranks))
 
     def clean_training_batches(self, count: int) -> Iterator[Batch]:
-        """About ``count`` training clips without augmentation, the same on every rank."""
-        every = max(1, len(self.task.parts.train) // max(count, 1))
-        examples = self.task.parts.train[::every]
+        """``count`` training clips without augmentation, the same on every rank and in each epoch.
+
+        They are drawn: a stride through a sorted list can meet one speaker or one sex alone.
+        """
+        train = self.task.parts.train
+        generator = np.random.default_rng((self.options.seed, len(train)))
+        rows = generator.permutation(len(train))[:count]
+        examples = [train[row] for row in np.sort(rows)]
         for labelled in self.evaluation(examples, shared=False):
             yield to_device(labelled.inputs, self.device)
 
@@ -298,6 +310,7 @@ def _model_options(options: TrainOptions, store: FeatureStore, n_classes: int) -
         coeff=options.coeff,
         speech_model=options.speech_model,
         speech_norm=options.speech_norm,
+        speech_level=options.speech_level,
         speech_pool=options.speech_pool,
         speech_stride=options.speech_stride,
         face_model=_face_model(options, store),

@@ -1,0 +1,53 @@
+"""How loud a clip is: kept by preprocessing, given back to a model that asks for it."""
+
+import numpy as np
+import pytest
+
+from src.data.dataset import FeatureDataset, Inputs
+from src.data.examples import load_examples
+from src.data.speakers import SpeakerNorms
+from src.errors import UserError
+from src.feature_store import FeatureStore
+from src.preprocessing.audio import at_its_level
+from tests.features import make_features
+
+FLAT = Inputs(speech=True, speech_frames=64)
+LEVEL = Inputs(speech=True, speech_frames=64, speech_level=True)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return make_features(tmp_path, clips={"train": 6}, speakers=2)
+
+
+def samples(store, inputs, **options):
+    examples = load_examples(store, "train", store.read_description()["class_names"])
+    dataset = FeatureDataset(store, examples, inputs, **options)
+    return [dataset[0, index].speech for index in range(len(dataset))], examples
+
+
+def test_a_spectrogram_is_moved_to_the_level_that_the_manifest_names(store):
+    flat, examples = samples(store, FLAT)
+    moved, _ = samples(store, LEVEL)
+    for before, after, example in zip(flat, moved, examples, strict=True):
+        np.testing.assert_allclose(after, at_its_level(before, example.record.peak_db))
+        assert not np.allclose(before, after)
+
+
+def test_speaker_norms_are_of_the_same_scale(store):
+    moved, examples = samples(store, LEVEL)
+    norms = SpeakerNorms(store, level=True)
+    first = [v for v, e in zip(moved, examples, strict=True) if e.record.speaker == "00"]
+    mean, _ = norms.statistics["00"]
+    np.testing.assert_allclose(mean, np.concatenate(first, axis=1).mean(axis=1), rtol=1e-5)
+
+
+def test_features_that_do_not_know_are_named_with_the_mend(store):
+    path = store.root / "train" / "manifest.csv"
+    header, *rows = path.read_text().splitlines()
+    cut = [line.rpartition(",")[0] for line in (header, *rows)]
+    assert header.endswith(",peak_db")
+    path.write_text("\n".join(cut) + "\n")
+    assert len(samples(FeatureStore(store.root), FLAT)[0]) == 6  # older features are still read
+    with pytest.raises(UserError, match=r"train000: .*peak_db.*--features_dir.*--speech_level"):
+        samples(FeatureStore(store.root), LEVEL)
