@@ -14,7 +14,7 @@ N_MELS = 128
 F_MIN, F_MAX = 80.0, 8000.0  # Hz; no band is empty
 ANALYSIS = "percentile"  # how speech is cut and scaled: features of another way are others
 DYNAMIC_RANGE = 80.0  # dB below the clip's level
-LOUD_SHARE, LOUD_FRAMES = 0.05, (12, 31)  # the frames that make a clip's level: 0.2 to 0.5 s
+LOUD_SHARE, LOUD_FRAMES = 0.05, (20, 31)  # the frames that make a clip's level: 0.3 to 0.5 s
 TRIM_DB = 17.0  # what is this far below the clip's level is silence
 SILENCE_DB = -65.0  # full scale 0: a clip whose level is no higher has no voice
 FLOOR = 1e-12  # of a power, so that its logarithm is finite
@@ -54,8 +54,9 @@ def extract_speech(waveform: np.ndarray, denoise: str = "none") -> Speech | None
 def clip_level(levels: np.ndarray) -> float:
     """The level that the loudest twentieth of the frames (N,) exceeds: a percentile, and no click.
 
-    At least 0.2 s of frames count, since a click is heard in the 0.13 s around it, and at most
-    0.5 s, so that a word in a minute of silence is still what decides.
+    At least 0.3 s of frames count, since a click is heard in the 0.13 s around it, and at most
+    0.5 s, so that a word in a minute of silence is still what decides. Which frames and which
+    threshold: ``benchmarks/trimming.py``.
     """
     count = int(np.clip(round(LOUD_SHARE * len(levels)), *LOUD_FRAMES))
     return float(np.sort(levels)[-min(count, len(levels))])
