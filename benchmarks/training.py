@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from src.data.mixing import draw_mixture, mix_batch, spec_augment
+from src.data.mixing import draw_mixture, mix_inside, mix_spectrograms, spec_augment
 from src.feature_store import MODALITY_FOLDERS, FeatureStore
+from src.machine import cores
 from src.paths import HOME
 from src.training.devices import choose_device
 from src.training.loop import Engine, accumulate_gradient, augment, train_one_epoch, update_weights
@@ -146,8 +147,9 @@ def spec_augment_seconds(engine: Engine, labelled: Any, times: int = 10) -> floa
 
 def mixup_seconds(engine: Engine, labelled: Any, times: int = 10) -> float:
     """Mixup of one batch."""
-    mixture = draw_mixture(len(labelled.ids), 0.5, 1.0, torch.Generator().manual_seed(0))
-    work = lambda: [mix_batch(labelled.inputs, mixture) for _ in range(times)]  # noqa: E731
+    mixture = draw_mixture([len(labelled.ids)], 0.5, 1.0, torch.Generator().manual_seed(0))
+    mix = mix_spectrograms if engine.augmentation.mix_spectrograms else mix_inside
+    work = lambda: [mix(labelled.inputs, mixture) for _ in range(times)]  # noqa: E731
     return seconds(engine.device, work) / times
 
 
@@ -236,7 +238,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["fp32", "bf16"])
     parser.add_argument("--num_workers", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--first_step", type=int, metavar="CLIPS")
     parser.add_argument("--json", type=Path)

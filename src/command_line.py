@@ -3,12 +3,13 @@
 import argparse
 import dataclasses
 import difflib
+import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from src.errors import UserError
+from src.errors import UserError, first_line
 
 T = TypeVar("T")
 
@@ -52,9 +53,28 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         code = 130
     except BrokenPipeError:
         code = 141
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        code = report(
+            UserError(
+                "there is not enough memory for this; give a smaller model, --batch_size or "
+                f"--micro_batch ({first_line(error)[:120]})"
+            )
+        )
     except OSError as error:  # disk full, no permission, a file where a folder should be
         code = report(UserError(f"{error.filename or 'a file'}: {error.strerror or error}"))
     sys.exit(code)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, of Python, numpy, or torch on any device."""
+    kind = type(error).__name__
+    return (
+        isinstance(error, MemoryError)
+        or kind == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def report(error: UserError) -> int:
@@ -143,8 +163,8 @@ def _number(kind: type, text: str) -> Any:
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
-    if kind is float and value != value:
-        raise argparse.ArgumentTypeError("nan is not a number to work with")
+    if kind is float and not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a number to work with")
     return value
 
 

@@ -40,11 +40,6 @@ def process_group(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def local_rank() -> int:
-    """Which of this machine's processes this is."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def rank() -> int:
     """Which of all processes this is."""
     return dist.get_rank() if dist.is_initialized() else 0

@@ -119,15 +119,6 @@ def test_torchruns_rank_is_the_shard(monkeypatch):
     assert choose_shard("1/2") == Shard(1, 2)
 
 
-def test_processes_of_one_machine_share_its_cores(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)))
-    assert pool.default_workers() == 16
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert pool.default_workers() == 4
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "64")
-    assert pool.default_workers() == 1
-
-
 def test_workers_are_dealt_to_the_gpus_in_turn(monkeypatch):
     monkeypatch.setattr(pool.torch.cuda, "device_count", lambda: 0)
     assert pool.device_of(3, 4) == "cpu"

@@ -39,6 +39,7 @@ from src.corpora.sample_plan import (
 from src.corpora.sample_text import say
 from src.corpora.sample_voice import SAMPLE_RATE, STYLES, speak
 from src.errors import UserError
+from src.machine import cores
 
 FORMAT = 1  # of the content: raise it when the same seed no longer gives the same clips
 DURATION = (2.4, 3.6)  # seconds
@@ -284,7 +285,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="training clips per emotion; validation and test get half as many each, 2 at least",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same clips")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--workers", type=int, default=cores(), help="processes")
     options = parser.parse_args(arguments)
     for name, least in (("clips_per_emotion", 1), ("seed", 0), ("workers", 1)):
         if getattr(options, name) < least:

@@ -1,6 +1,5 @@
 """The models that answer: checkpoints rebuilt, averaged, calibrated, and their answers joined."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -54,7 +53,7 @@ def load_members(
     folder = Path(logs or HOME / "logs")
     if average:
         return [_average([p for w in weights for p in _run_checkpoints(w, folder)], device)]
-    members = [_member(_load(_find(w, folder)), temperature, device) for w in weights]
+    members = [_member(load_checkpoint(_find(w, folder)), temperature, device) for w in weights]
     first = members[0].checkpoint
     for member in members[1:]:
         if member.checkpoint.class_names != first.class_names:
@@ -82,21 +81,6 @@ def join(probabilities: np.ndarray, how: str) -> np.ndarray:
         logs = np.log(np.maximum(np.where(answered, probabilities, 1.0), 1e-300))
         joined = softmax(logs.sum(axis=0) / count, axis=-1)
     return np.where(empty, np.nan, joined)
-
-
-def _load(path: Path) -> Checkpoint:
-    """``load_checkpoint``, whatever is in the file."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on pickles that it then refuses
-            return load_checkpoint(path)
-    except UserError:
-        raise
-    except Exception as error:  # the unpickler raises what its input drives it to
-        raise UserError(
-            f"{path}: not readable as a checkpoint ({first_line(error)[:120]}); give one that "
-            "train.py made"
-        ) from error
 
 
 def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> Member:
@@ -145,7 +129,7 @@ def _average(paths: list[Path], device: torch.device) -> Member:
     Raises:
         UserError: they are not of one model.
     """
-    checkpoints = sorted((_load(path) for path in paths), key=lambda c: c.epoch)
+    checkpoints = sorted((load_checkpoint(path) for path in paths), key=lambda c: c.epoch)
     newest = checkpoints[-1]
     for checkpoint in checkpoints:
         if asdict(checkpoint.options) != asdict(newest.options):

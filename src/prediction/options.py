@@ -1,9 +1,9 @@
 """The flags of predict.py."""
 
-import os
 from dataclasses import dataclass
 
 from src.command_line import flag
+from src.machine import cores
 
 
 @dataclass
@@ -69,10 +69,10 @@ class PredictOptions:
 
     batch_size: int = flag(32, "clips at once", "running", low=1)
     num_workers: int = flag(
-        os.cpu_count() or 1, "processes that read clips, at most one a core", "running", low=0
+        cores(), "processes that read clips, at most one a core", "running", low=0
     )
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )
-    threads: int = flag(os.cpu_count() or 1, "CPU threads of the model", "running", low=1)
+    threads: int = flag(cores(), "CPU threads of the model", "running", low=1, high=1024)
     logs_dir: str = flag("", "where runs are, for messages; logs/ beside the script", "running")

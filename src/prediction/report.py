@@ -198,9 +198,8 @@ class Report:
             checkpoint = member.checkpoint.path
             path = checkpoint.parent / "metrics.csv"
             if BEST.match(checkpoint.name) and path.is_file():
-                draw_curves(
-                    _history(path), self._picture("curves", member.name, f"curves_{number}.png")
-                )
+                picture = self._picture("curves", member.name, f"curves_{number}.png")
+                draw_curves(_history(path), member.checkpoint.epoch, picture)
 
 
 def label_of(item: Item, label: str) -> int:

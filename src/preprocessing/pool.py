@@ -1,6 +1,5 @@
 """The clips that have work left, dealt out to worker processes."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,19 +8,13 @@ import torch
 
 from src.corpora import Corpus
 from src.feature_store import FeatureStore
+from src.machine import local_rank
 from src.preprocessing.jobs import Job, lost, process
 from src.preprocessing.journal import Outcome
 from src.preprocessing.pipeline import FeatureSettings, Tools
-from src.preprocessing.shards import local_processes, local_rank
 from src.preprocessing.workers import Crew, Lost, answers
 
 _worker: dict[str, Any] = {}
-
-
-def default_workers() -> int:
-    """Processes for the cores this one may use, shared with torchrun's others on this machine."""
-    free = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, free // local_processes())
 
 
 def device_of(worker: int, workers: int) -> str:

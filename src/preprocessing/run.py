@@ -13,14 +13,15 @@ from src.corpora import CORPORA, Corpus, load_corpus
 from src.errors import UserError
 from src.feature_store import FORMAT, FeatureStore
 from src.locking import only_run_in
+from src.machine import cores, local_rank
 from src.paths import HOME
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
 from src.preprocessing.jobs import find_jobs
 from src.preprocessing.journal import Journal, read_known
 from src.preprocessing.merge import folder_lock, merge, summarise
 from src.preprocessing.pipeline import FeatureSettings
-from src.preprocessing.pool import default_workers, outcomes
-from src.preprocessing.shards import Shard, choose_shard, local_rank
+from src.preprocessing.pool import outcomes
+from src.preprocessing.shards import Shard, choose_shard
 from src.preprocessing.transcripts import (
     WordEmbedder,
     embed_transcripts,
@@ -60,7 +61,7 @@ class PreprocessOptions:
         "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
         "features",
     )
-    num_workers: int = flag(default_workers(), "processes; 0 works in this one", "running", low=0)
+    num_workers: int = flag(cores(), "processes; 0 works in this one", "running", low=0, high=1024)
     clip_timeout: float = flag(
         600.0,
         "seconds a clip may take before it is given up as failed; 0 waits for ever, and so do "

@@ -49,13 +49,3 @@ def choose_shard(text: str) -> Shard:
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise UserError(f"--shard {text}: give K/N, from 1/N to N/N, as in --shard 1/16")
     return Shard(int(match[1]), int(match[2]))
-
-
-def local_processes() -> int:
-    """How many processes torchrun runs on this machine; 1 without it."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-
-
-def local_rank() -> int:
-    """Which of them this is."""
-    return int(os.environ.get("LOCAL_RANK", "0"))

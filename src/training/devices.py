@@ -9,6 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from src import distributed
 from src.errors import UserError
+from src.machine import local_rank
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
@@ -51,4 +52,4 @@ def choose_device(choice: str) -> torch.device:
         raise UserError("--device cuda: there is no CUDA device; give auto or cpu")
     if choice == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", distributed.local_rank())
+    return torch.device("cuda", local_rank())

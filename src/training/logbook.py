@@ -75,7 +75,7 @@ class Logbook:
     ) -> None:
         """``curves.png``, ``confusion.png`` and, last, ``result.json``: its presence means done."""
         self._write_metrics(history)  # a kill may have come between last.pth and its row
-        draw_curves(history, self.folder / "curves.png")
+        draw_curves(history, result["best_epoch"], self.folder / "curves.png")
         scored = result.get("test") or result["valid"]
         draw_confusion(np.array(scored["confusion"]), class_names, self.folder / "confusion.png")
         self.writer.close()

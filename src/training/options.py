@@ -1,9 +1,9 @@
 """The flags of train.py."""
 
-import os
 from dataclasses import dataclass
 
 from src.command_line import flag
+from src.machine import cores
 
 ALL_FOLDS = 0
 MODES = ("speech", "text", "face", "multimodal")
@@ -45,7 +45,9 @@ class TrainOptions:
         [], "several runs, one a validating fold", "data", type=int, low=1
     )
     folds_file: str = flag("", 'JSON {"folds": [[speakers], ...]}; balanced folds without', "data")
-    num_workers: int = flag(16, "loader processes a rank, at most one a core", "data", low=0)
+    num_workers: int = flag(
+        16, "loader processes a rank, at most one a core", "data", low=0, high=1024
+    )
 
     coeff: int = flag(0, "EfficientNet-B0..B7", "model", low=0, high=7)
     speech_model: str = flag(
@@ -89,10 +91,10 @@ class TrainOptions:
     )
     text_model: str = flag("attention_lstm", "text model", "model", ("attention_lstm", "mlstm_fcn"))
     fusion: str = flag("aligned", "how modalities are joined", "model", ("aligned", "concat"))
-    hidden: int = flag(128, "LSTM width a direction", "model", low=1)
+    hidden: int = flag(128, "LSTM width a direction", "model", low=1, high=8192)
     dropout: float = flag(0.3, "of face, text and fusion", "model", low=0.0, high=1.0)
-    sequence_length: int = flag(64, "fixed length of MLSTM-FCN", "model", low=8)
-    face_frames: int = flag(16, "crops a clip for resnet3d", "model", low=1)
+    sequence_length: int = flag(64, "fixed length of MLSTM-FCN", "model", low=8, high=4096)
+    face_frames: int = flag(16, "crops a clip for resnet3d", "model", low=1, high=1024)
     face_size: int = flag(112, "pixels of a crop for resnet3d", "model", low=16, high=160)
     pretrained: str = flag(
         "auto",
@@ -158,12 +160,12 @@ class TrainOptions:
     )
 
     learning_rate: float = flag(4e-3, "at the end of the warmup", "optimization", low=0.0)
-    batch_size: int = flag(32, "clips a step and rank", "optimization", low=1)
+    batch_size: int = flag(32, "clips a step and rank", "optimization", low=1, high=1_000_000)
     micro_batch: str = flag(
         "auto", "clips in memory at once: a number, or auto to fit", "optimization"
     )
-    accumulate: int = flag(1, "batches a step", "optimization", low=1)
-    n_epoch: int = flag(100, "epochs, counted from 0", "optimization", low=1)
+    accumulate: int = flag(1, "batches a step", "optimization", low=1, high=1_000_000)
+    n_epoch: int = flag(100, "epochs, counted from 0", "optimization", low=1, high=1_000_000)
     optim: str = flag("adamw", "optimizer", "optimization", ("adamw", "sgd"))
     warmup: float = flag(1.0, "epochs of linear warmup before the cosine", "optimization", low=0.0)
     weight_decay: float = flag(1e-5, "not of norms and biases", "optimization", low=0.0)
@@ -189,17 +191,23 @@ class TrainOptions:
         "for EfficientNet on a CPU; on one device, wants a C++ compiler",
         "optimization",
     )
+    monitor: str = flag(
+        "loss",
+        "what chooses the best epoch on validation: the lowest loss, or the highest UA",
+        "optimization",
+        ("loss", "ua"),
+    )
     patience: int = flag(
         0, "stop after so many epochs without a better one; 0 never", "optimization", low=0
     )
-    seed: int = flag(0, "of everything random", "running", low=0)
+    seed: int = flag(0, "of everything random", "running", low=0, high=2**32 - 1)
     seeds: list[int] = flag(  # noqa: RUF009
-        [], "several runs, one a seed", "running", type=int, low=0
+        [], "several runs, one a seed", "running", type=int, low=0, high=2**32 - 1
     )
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )
-    threads: int = flag(os.cpu_count() or 1, "CPU threads", "running", low=1)
+    threads: int = flag(cores(), "CPU threads", "running", low=1, high=1024)
     resume: bool = flag(False, "go on from last.pth, or start where there is none", "running")
     overwrite: bool = flag(False, "replace a run of the same name", "running")
-    keep: int = flag(3, "best checkpoints kept", "running", low=1)
+    keep: int = flag(3, "best checkpoints kept", "running", low=1, high=1_000_000)

@@ -13,16 +13,15 @@ from src.feature_store import write_atomic
 mpl.rcParams["font.size"] = 9
 
 
-def draw_curves(history: list[dict[str, Any]], path: Path) -> None:
-    """Losses, and accuracy with unweighted average recall, by epoch."""
+def draw_curves(history: list[dict[str, Any]], best: int, path: Path) -> None:
+    """Losses, and accuracy with unweighted average recall, by epoch; ``best`` is marked."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for name in ("train_loss", "valid_loss"):
         left.plot(epochs, [row[name] for row in history], label=name.replace("_", " "))
-    best = int(np.nanargmin([row["valid_loss"] for row in history]))
     for axis in (left, right):
-        axis.axvline(epochs[best], color="0.8", zorder=0)
+        axis.axvline(best, color="0.8", zorder=0)
         axis.set_xlabel("epoch (grey: best)")
     names = {"valid_acc": "accuracy (WA)", "valid_ua": "unweighted average recall (UA)"}
     for name, label in names.items():

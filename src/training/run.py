@@ -40,7 +40,14 @@ from src.training.setup import (
     build_task,
     speakers_of,
 )
-from src.training.state import RunState, load_state, save_best, save_state
+from src.training.state import (
+    RunState,
+    check_same_clips,
+    damaged,
+    load_state,
+    save_best,
+    save_state,
+)
 from src.training.sweep import is_sweep, members, write_summary
 
 
@@ -76,12 +83,14 @@ def train(options: TrainOptions) -> int:
 
 
 def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
+    task = build_task(options)
+    state = load_state(folder, options) if options.resume else None
+    if state is not None:
+        check_same_clips(folder, task, state)
     if options.resume and (folder / "result.json").is_file():
         if distributed.is_main():
             say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
         return
-    task = build_task(options)
-    state = load_state(folder, options) if options.resume else None
     distributed.barrier()
     if distributed.is_main():
         claim_folder(folder, options, state)
@@ -89,7 +98,10 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
     loaders = Loaders(task, options, device)
     engine = build_engine(options, task, model, loaders, device)
     state = state or RunState()
-    state.restore(engine)
+    try:
+        state.restore(engine, options.micro_batch)
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise damaged(folder / "last.pth", error) from error
     if engine.micro_batch < options.batch_size and distributed.is_main():
         print(
             f"note: {options.batch_size} clips do not fit at once; each step runs "
@@ -218,7 +230,7 @@ def run_epoch(
     """Train, validate, write everything down."""
     started = time.monotonic()
     loaders.train_batches.epoch = epoch
-    torch.manual_seed(options.seed * 1_000_003 + epoch)  # dropout
+    torch.manual_seed(dropout_seed(options.seed, epoch))
     engine.skipped_steps = 0
     train_loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), epoch)
     trained = time.monotonic()
@@ -231,13 +243,18 @@ def run_epoch(
     row["lr"] = engine.optimizer.param_groups[0]["lr"]
     row["train_seconds"] = round(trained - started, 2)
     row["seconds"] = round(time.monotonic() - started, 2)
-    better = state.add(row)
+    better = state.add(row, options.monitor)
     if book:
         if better:
             scalars = {k: v for k, v in row.items() if not k.endswith("seconds")}
             save_best(folder, candidate, task, epoch, scalars, options.keep)
         save_state(folder, state, engine, task, options)
         book.write_epoch(state.history)
+
+
+def dropout_seed(seed: int, epoch: int) -> int:
+    """Of an epoch of this rank: ranks that drop alike would leave the same units idle."""
+    return seed * 1_000_003 + epoch + 1_000_000_007 * distributed.rank()
 
 
 def _check_finite(predictions: Predictions, epoch: int) -> None:

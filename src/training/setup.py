@@ -1,6 +1,5 @@
 """From flags to what a run works with: clips, loaders, model."""
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from src import distributed
+from src import distributed, machine
 from src.batch import Batch
 from src.data.dataset import FeatureDataset, Inputs, collate
 from src.data.examples import Example, Folds, Parts, load_parts
@@ -254,8 +253,7 @@ class Loaders:
 
 def loader_workers(wanted: int) -> int:
     """At most one worker a core and rank, with a note where that is fewer than wanted."""
-    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    most = max(1, (os.cpu_count() or 1) // ranks_here)
+    most = machine.cores()
     if wanted > most and distributed.is_main():
         print(f"note: --num_workers {wanted}: {most} are started, one a core", file=sys.stderr)
     return min(wanted, most)

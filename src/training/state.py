@@ -1,12 +1,16 @@
 """What it takes to go on after a kill, kept in ``last.pth``."""
 
+import hashlib
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from src.errors import UserError
+from src.data.examples import Parts
+from src.errors import UserError, first_line
+from src.training.batch_norm import live_batch_norms
 from src.training.checkpoint import describe, load_checkpoint, prune, save_checkpoint
 from src.training.loop import Engine
 from src.training.options import TrainOptions
@@ -21,8 +25,7 @@ MAY_CHANGE = {  # flags that may differ when a run goes on: none of them changes
     "logs_dir",
     "device",
     "threads",
-    "patience",
-    "micro_batch",
+    "micro_batch",  # which ``RunState.restore`` looks at
 }
 
 
@@ -31,30 +34,43 @@ class RunState:
     """Progress of a run; ``saved`` is the rest of a loaded last.pth until ``restore``."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
-    best_loss: float = float("inf")
+    best: float = float("inf")  # of the epochs so far: what the monitor is, the lower the better
     epochs_without_best: int = 0
     saved: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, row: dict[str, Any]) -> bool:
-        """Append an epoch; whether its validation loss is the lowest so far."""
+    def add(self, row: dict[str, Any], monitor: str = "loss") -> bool:
+        """Append an epoch; whether it is the best so far."""
         self.history.append(row)
-        better = row["valid_loss"] < self.best_loss
-        self.best_loss = row["valid_loss"] if better else self.best_loss
+        value = row["valid_loss"] if monitor == "loss" else -row["valid_ua"]
+        better = value < self.best
+        self.best = value if better else self.best
         self.epochs_without_best = 0 if better else self.epochs_without_best + 1
         return better
 
-    def restore(self, engine: Engine) -> None:
-        """Put the saved weights, optimizer, schedule and scaler into a fresh engine."""
+    def restore(self, engine: Engine, micro_batch: str) -> None:
+        """Put the saved weights, optimizer, schedule and scaler into a fresh engine.
+
+        A batch is run in parts as before, whatever memory is free now, for batch norms see a part
+        at a time; but a number that was given (after a run that took too much) is taken.
+        """
         if not self.saved:
             return
         engine.model.load_state_dict(self.saved["model"])
         engine.optimizer.load_state_dict(self.saved["optimizer"])
         engine.schedule.load_state_dict(self.saved["schedule"])
-        engine.micro_batch = self.saved["micro_batch"]
         if engine.scaler:
             engine.scaler.load_state_dict(self.saved["scaler"])
         if engine.ema is not None:
             engine.ema.load_state_dict(self.saved["ema"])
+        before = int(self.saved["micro_batch"])
+        if micro_batch == "auto":
+            engine.micro_batch = before
+        elif engine.micro_batch != before and live_batch_norms(engine.model):
+            print(
+                f"note: --micro_batch: batch norms see {engine.micro_batch} clips at a time from "
+                f"here on, {before} before",
+                file=sys.stderr,
+            )
         self.saved = {}
 
 
@@ -70,20 +86,72 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
     checkpoint = load_checkpoint(path)
     if checkpoint.training is None:
         raise UserError(f"{path}: holds no training state; give --overwrite True to start again")
-    training = dict(checkpoint.training)
-    before = training.pop("options")
+    try:
+        training = dict(checkpoint.training)
+        before = dict(training.pop("options"))
+        state = RunState(
+            history=[dict(row) for row in training.pop("history")],
+            best=float(training.pop("best")),
+            epochs_without_best=int(training.pop("epochs_without_best")),
+            saved={
+                "model": checkpoint.model,
+                "class_names": checkpoint.class_names,
+                "features": checkpoint.features,
+                **training,
+            },
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
     for name, value in asdict(options).items():
         if name not in MAY_CHANGE and before.get(name, value) != value:
             raise UserError(
                 f"{folder}: was started with --{name} {before.get(name)}, now it is {value}; "
                 "resume with the same flags, or give another --exp_name"
             )
-    return RunState(
-        history=training.pop("history"),
-        best_loss=training.pop("best_loss"),
-        epochs_without_best=training.pop("epochs_without_best"),
-        saved={"model": checkpoint.model, **training},
+    return state
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """What to say of a last.pth that cannot be gone on from."""
+    return UserError(
+        f"{path}: damaged ({first_line(error)[:120]}); give --overwrite True to start again"
     )
+
+
+def check_same_clips(folder: Path, task: Task, state: RunState) -> None:
+    """Refuse to go on with a run whose features have changed under it.
+
+    Raises:
+        UserError: names what has changed.
+    """
+    now = {
+        "class names": task.class_names,
+        "settings of preprocessing": task.feature_settings,
+        "clips, labels or speakers": fingerprint(task.parts),
+    }
+    names = ("class_names", "features", "clips")
+    for (what, found), name in zip(now.items(), names, strict=True):
+        before = state.saved.get(name, found)  # a run of an earlier version does not say
+        if before != found:
+            told = "" if name == "clips" else f" ({_told(before)}; now {_told(found)})"
+            raise UserError(
+                f"{folder}: the {what} of {task.store.root} have changed since it was "
+                f"trained{told}; give another --exp_name, or --overwrite True to start again"
+            )
+
+
+def _told(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def fingerprint(parts: Parts) -> str:
+    """Of the clips of a run: which part each is in, its labels and its speaker."""
+    rows = [
+        (part, e.split, e.record.stem, e.integrated, e.face, e.speech, e.record.speaker)
+        for part, examples in parts._asdict().items()
+        for e in examples
+    ]
+    return hashlib.sha256(repr(sorted(rows)).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def save_state(
@@ -94,13 +162,14 @@ def save_state(
     content["training"] = {
         "options": asdict(options),
         "history": state.history,
-        "best_loss": state.best_loss,
+        "best": state.best,
         "epochs_without_best": state.epochs_without_best,
         "optimizer": engine.optimizer.state_dict(),
         "schedule": engine.schedule.state_dict(),
         "scaler": engine.scaler.state_dict() if engine.scaler else {},
         "ema": engine.ema.state_dict() if engine.ema is not None else {},
         "micro_batch": engine.micro_batch,
+        "clips": fingerprint(task.parts),
     }
     save_checkpoint(folder / "last.pth", content)
 

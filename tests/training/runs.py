@@ -70,7 +70,7 @@ def assert_same_runs(first, second):
     for name in names(first):
         assert same(weights_of(first / name), weights_of(second / name)), name
     states = [torch.load(f / "last.pth", weights_only=True)["training"] for f in (first, second)]
-    for part in ("optimizer", "schedule", "ema", "best_loss"):
+    for part in ("optimizer", "schedule", "ema", "best"):
         assert same(states[0][part], states[1][part]), part
 
 

@@ -36,7 +36,7 @@ def test_a_batch_that_does_not_fit_is_split_with_a_note(features, tmp_path, caps
 
 
 def test_more_workers_than_cores_are_noted_and_not_started(monkeypatch, capsys):
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     assert loader_workers(16) == 2
     assert "--num_workers 16: 2 are started" in capsys.readouterr().err
     assert loader_workers(1) == 1
@@ -45,7 +45,7 @@ def test_more_workers_than_cores_are_noted_and_not_started(monkeypatch, capsys):
 
 
 def test_sixteen_workers_train_on_a_small_machine(features, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     run_of(features, tmp_path, n_epoch=1, num_workers=16)
     assert "--num_workers 16" in capsys.readouterr().err
 

@@ -1,0 +1,37 @@
+"""What this process may use of the machine it runs on."""
+
+import math
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def local_processes() -> int:
+    """How many processes torchrun runs on this machine; 1 without it."""
+    return max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def local_rank() -> int:
+    """Which of them this is."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def cores() -> int:
+    """Cores for this process, at least 1: those that it is bound to, no more than its container's
+    quota, shared among the processes that torchrun runs on this machine.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        bound = len(os.sched_getaffinity(0))
+    else:
+        bound = os.cpu_count() or 1
+    return max(1, min(bound, _quota()) // local_processes())
+
+
+def _quota() -> int:
+    """Cores that the container's limit on processor time comes to; no limit is a very large one."""
+    try:
+        allowed, period = (CGROUP / "cpu.max").read_text().split()
+        return max(1, math.ceil(int(allowed) / int(period)))
+    except (OSError, ValueError):  # no container, or "max"
+        return 1 << 30

@@ -1,0 +1,124 @@
+"""Going on with a run whose features are no longer those it was trained on."""
+
+import json
+
+import pytest
+import torch
+
+from src.feature_store import FeatureStore
+from src.training.run import train
+from tests.features import make_features
+from tests.training.runs import metrics_of, options_of, refused, run_of, stopped
+
+
+def reverse_class_names(store):
+    description = store.read_description()
+    description["class_names"].reverse()
+    store.write_description({k: v for k, v in description.items() if k != "format"})
+
+
+def change_settings(store):
+    description = store.read_description()
+    description["settings"]["denoise"] = "wiener"
+    store.write_description({k: v for k, v in description.items() if k != "format"})
+
+
+def change_a_label(store):
+    records = store.read_manifest("train")
+    records[0] = records[0]._replace(integrated=records[1].integrated)
+    store.write_manifest("train", records)
+
+
+def lose_a_clip(store):
+    store.write_manifest("val", store.read_manifest("val")[:-1])
+
+
+def move_a_clip_to_another_speaker(store):
+    records = store.read_manifest("train")
+    store.write_manifest("train", [records[0]._replace(speaker="x"), *records[1:]])
+
+
+CHANGES = {
+    "class names": reverse_class_names,
+    "settings of preprocessing": change_settings,
+    "clips, labels or speakers": change_a_label,
+    "clips, labels or speaker": lose_a_clip,
+    "clips, labels or": move_a_clip_to_another_speaker,
+}
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize(("told", "change"), CHANGES.items())
+def test_it_is_refused_in_a_line_that_says_what_changed(tmp_path, monkeypatch, told, change, done):
+    folder, logs = tmp_path / "features", tmp_path / "logs"
+    store = make_features(folder)
+    if done:
+        run = run_of(folder, logs, n_epoch=2)
+    else:
+        run = stopped(folder, logs, monkeypatch, step=5, n_epoch=2)
+    before = (run / "last.pth").read_bytes()
+    change(FeatureStore(store.root))
+    message = refused(folder, logs, n_epoch=2, resume=True)
+    assert f"the {told}" in message
+    assert "--exp_name" in message
+    assert "--overwrite True" in message
+    assert (run / "last.pth").read_bytes() == before
+
+
+# -- which epoch is the best ----------------------------------------------------------------------
+
+
+def test_the_monitor_chooses_the_epoch(tmp_path):
+    """Labels that are smoothed at random: loss and UA have their best in different epochs."""
+    make_features(tmp_path / "features", clips={"train": 14, "val": 21}, noise=4.0)
+    flags = {"n_epoch": 12, "learning_rate": 0.02, "warmup": 0.0, "mixup_alpha": 0.0}
+    runs = {
+        monitor: run_of(tmp_path / "features", tmp_path / monitor, monitor=monitor, **flags)
+        for monitor in ("loss", "ua")
+    }
+    rows = metrics_of(runs["loss"])
+    assert rows == metrics_of(runs["ua"])
+    loss = [float(row["valid_loss"]) for row in rows]
+    ua = [float(row["valid_ua"]) for row in rows]
+    best = {
+        name: json.loads((run / "result.json").read_text())["best_epoch"]
+        for name, run in runs.items()
+    }
+    assert best == {"loss": loss.index(min(loss)), "ua": ua.index(max(ua))}
+    assert best["loss"] != best["ua"]
+
+
+def test_patience_counts_by_the_monitor_and_a_resumed_run_keeps_both(tmp_path, monkeypatch):
+    make_features(tmp_path / "features")
+    stopped(tmp_path / "features", tmp_path / "logs", monkeypatch, step=5)
+    for name, value in {"monitor": "ua", "patience": 2}.items():
+        message = refused(tmp_path / "features", tmp_path / "logs", resume=True, **{name: value})
+        assert f"--{name}" in message
+
+
+# -- parts of a batch ------------------------------------------------------------------------------
+
+
+def test_a_resumed_run_takes_the_parts_of_before_unless_told(tmp_path, monkeypatch, capsys):
+    make_features(tmp_path / "features", modalities=("speech",))
+    flags = {"mode": "speech", "batch_size": 4, "n_epoch": 2}
+    run = stopped(
+        tmp_path / "features", tmp_path / "logs", monkeypatch, step=4, micro_batch="2", **flags
+    )
+    capsys.readouterr()
+    options = options_of(
+        tmp_path / "features", tmp_path / "logs", resume=True, micro_batch="1", **flags
+    )
+    train(options)
+    assert "batch norms see 1 clips at a time from here on, 2 before" in capsys.readouterr().err
+    assert torch.load(run / "last.pth", weights_only=True)["training"]["micro_batch"] == 1
+
+
+def test_a_resumed_run_left_to_auto_keeps_its_parts(tmp_path, monkeypatch):
+    make_features(tmp_path / "features", modalities=("speech",))
+    flags = {"mode": "speech", "batch_size": 4, "n_epoch": 2}
+    run = stopped(
+        tmp_path / "features", tmp_path / "logs", monkeypatch, step=4, micro_batch="2", **flags
+    )
+    train(options_of(tmp_path / "features", tmp_path / "logs", resume=True, **flags))
+    assert torch.load(run / "last.pth", weights_only=True)["training"]["micro_batch"] == 2
