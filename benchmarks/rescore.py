@@ -23,6 +23,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from src import command_line
 from src.errors import UserError
 from src.feature_store import FeatureStore
+from src.prediction.scores import Cells, bootstrap_intervals, drawn_units
 
 SCORES = ("WA", "UA", "macro F1", "weighted F1")
 
@@ -68,8 +69,8 @@ def together(runs: dict[str, Answers], class_names: tuple[str, ...]) -> dict[str
 
 
 def read_labels(store: FeatureStore, label: str) -> dict[str, str]:
-    """Clip -> class name; of a name that several splits use (MELD's do) the test split's, as the
-    answers are of test clips.
+    """Clip -> class name, or another column of the manifest such as the speaker; of a name that
+    several splits use (MELD's do) the test split's, as the answers are of test clips.
     """
     splits = sorted(store.splits(), key=lambda split: split == "test")
     records = [record for split in splits for record in store.read_manifest(split)]
@@ -112,6 +113,22 @@ def print_table(heading: str, answers: dict[str, dict[str, str]], labels: dict[s
     print(f"| mean | | {' | '.join(f'{mean:.1f} ± {sd:.1f}' for mean, sd in pairs)} |")
 
 
+def print_intervals(
+    votes: dict[str, dict[str, str]], labels: dict[str, str], speakers: dict[str, str]
+) -> None:
+    """95 % intervals of all clips of all folds at once, drawn by speaker and by clip."""
+    predictions = {clip: answer for one in votes.values() for clip, answer in one.items()}
+    clips = sorted(predictions)
+    names = sorted(set(labels.values()) - {""})
+    rows = [np.array([names.index(of[clip]) for clip in clips]) for of in (labels, predictions)]
+    unit, drawn = drawn_units(np.array([speakers[clip] for clip in clips]))
+    for what, units in {drawn: unit, "clips": np.arange(len(clips))}.items():
+        cells = Cells(*rows, units, len(names))
+        low, high = bootstrap_intervals(cells, 10_000)["unweighted_average_recall"]
+        shown = f"[{100 * low:.1f}, {100 * high:.1f}]"
+        print(f"UA of {len(clips)} clips, 95 % interval over {units.max() + 1} {what}: {shown}")
+
+
 def store_answers(runs: Path, path: Path) -> None:
     """Write the test answers of the runs below a folder; probabilities to three decimals."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -139,12 +156,15 @@ def main() -> None:
     options = parser.parse_args()
     if options.runs:
         store_answers(options.runs, options.answers)
-    labels = read_labels(FeatureStore(options.features_dir), options.label)
+    store = FeatureStore(options.features_dir)
+    labels = read_labels(store, options.label)
     runs, class_names = read_answers(options.answers)
     print_table("run", {name: run.predictions for name, run in runs.items()}, labels)
     if votes := together(runs, class_names):
         print()
         print_table("answering together", votes, labels)
+        print()
+        print_intervals(votes, labels, read_labels(store, "speaker"))
 
 
 if __name__ == "__main__":

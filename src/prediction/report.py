@@ -75,7 +75,7 @@ class Report:
             "reliability": reliability(self.main),
             "without": self._without(),
             "systems": scored,
-            "mcnemar": compare(systems),
+            "comparisons": compare(systems),
             "mistakes": [self._describe(row) for row in self._mistakes()],
         }
 
@@ -85,7 +85,9 @@ class Report:
         return f"{self.predictor.ensemble} of {len(self.members)}"
 
     def _system(self, name: str, pick: Any) -> System:
-        return System(name, np.stack([pick(answer) for answer in self.answers]), self.labels)
+        speakers = np.array([answer.item.clip.speaker or "" for answer in self.answers])
+        picked = np.stack([pick(answer) for answer in self.answers])
+        return System(name, picked, self.labels, speakers)
 
     def _systems(self) -> list[System]:
         """The ensemble, and where there are several, each of its models."""
