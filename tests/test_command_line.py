@@ -147,7 +147,7 @@ def test_a_wrong_choice_of_preprocess_too(capsys):
         ("--label_smoothing 1", "1 is not from 0.0 to 0.99"),
         ("--amp yes", "'yes' is neither True nor False"),
         ("--amp 1", "'1' is neither True nor False"),
-        ("--batch_size 0", "0 is not 1 or more"),
+        ("--batch_size 0", "0 is not from 1 to 1000000"),
         ("--batch_size", "expected one argument"),
     ],
 )

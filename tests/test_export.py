@@ -22,7 +22,13 @@ from tests.prediction import TEXT_DIM, answers_of, make_checkpoint, options_of, 
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-PLAIN = {"denoise": "none", "face_stride": 8, "jpeg_quality": 95, "vggface": None}
+PLAIN = {
+    "denoise": "none",
+    "face_stride": 8,
+    "jpeg_quality": 95,
+    "vggface": None,
+    "audio": "percentile",
+}
 
 
 @pytest.fixture(autouse=True)

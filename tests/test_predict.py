@@ -31,7 +31,13 @@ from tests.prediction import (
     slim,
 )
 
-PLAIN = {"denoise": "none", "face_stride": 8, "jpeg_quality": 95, "vggface": None}
+PLAIN = {
+    "denoise": "none",
+    "face_stride": 8,
+    "jpeg_quality": 95,
+    "vggface": None,
+    "audio": "percentile",
+}
 CPU = torch.device("cpu")
 
 

@@ -19,7 +19,13 @@ from tests.media import face_frame, noise, plain, silence, tone, write_clip
 from tests.prediction import TEXT_DIM, make_checkpoint, options_of, probabilities_of, rows_of, slim
 
 SETTINGS = FeatureSettings()
-PLAIN = {"denoise": "none", "face_stride": 8, "jpeg_quality": 95, "vggface": None}
+PLAIN = {
+    "denoise": "none",
+    "face_stride": 8,
+    "jpeg_quality": 95,
+    "vggface": None,
+    "audio": "percentile",
+}
 
 
 @pytest.fixture(autouse=True)

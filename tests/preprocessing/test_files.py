@@ -155,6 +155,7 @@ def test_the_description_names_corpus_classes_settings_and_versions(done):
     assert description["corpus"] == "qia2020"
     assert description["class_names"] == list(EMOTIONS)
     assert description["settings"] == {
+        "audio": "percentile",
         "denoise": "none",
         "face_stride": 8,
         "jpeg_quality": 88,
@@ -206,7 +207,7 @@ def test_stride_quality_and_denoising_do_what_they_say(corpus, done, tmp_path):
     assert spectra[0].shape == spectra[1].shape
     assert (spectra[0] != spectra[1]).any()
     settings = store.read_description()["settings"]
-    assert settings == {**given, "vggface": None, "text": None}
+    assert settings == {**given, "vggface": None, "text": None, "audio": "percentile"}
 
 
 # -- embeddings -----------------------------------------------------------------------------------
