@@ -12,6 +12,13 @@ from src.prediction.run import predict
 from src.training.checkpoint import describe, save_checkpoint
 from tests.features import SETTINGS
 
+PLAIN = {
+    "denoise": "none",
+    "face_stride": 8,
+    "jpeg_quality": 95,
+    "vggface": None,
+    "audio": "percentile",
+}
 TEXT_DIM = 12
 HIDDEN = 8
 

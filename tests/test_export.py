@@ -18,17 +18,10 @@ from src.prediction.predictor import Predictor
 from src.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
-from tests.prediction import TEXT_DIM, answers_of, make_checkpoint, options_of, slim
+from tests.prediction import PLAIN, TEXT_DIM, answers_of, make_checkpoint, options_of, slim
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-PLAIN = {
-    "denoise": "none",
-    "face_stride": 8,
-    "jpeg_quality": 95,
-    "vggface": None,
-    "audio": "percentile",
-}
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from src.preprocessing.run import PreprocessOptions, preprocess
 from tests.features import make_features
 from tests.media import face_frame, noise, plain, tone, write_clip
 from tests.prediction import (
+    PLAIN,
     TEXT_DIM,
     answers_of,
     make_checkpoint,
@@ -31,13 +32,6 @@ from tests.prediction import (
     slim,
 )
 
-PLAIN = {
-    "denoise": "none",
-    "face_stride": 8,
-    "jpeg_quality": 95,
-    "vggface": None,
-    "audio": "percentile",
-}
 CPU = torch.device("cpu")
 
 

@@ -16,16 +16,17 @@ from src.prediction.scenes import envelope
 from src.preprocessing.pipeline import FeatureSettings, Tools, extract
 from tests.features import make_features
 from tests.media import face_frame, noise, plain, silence, tone, write_clip
-from tests.prediction import TEXT_DIM, make_checkpoint, options_of, probabilities_of, rows_of, slim
+from tests.prediction import (
+    PLAIN,
+    TEXT_DIM,
+    make_checkpoint,
+    options_of,
+    probabilities_of,
+    rows_of,
+    slim,
+)
 
 SETTINGS = FeatureSettings()
-PLAIN = {
-    "denoise": "none",
-    "face_stride": 8,
-    "jpeg_quality": 95,
-    "vggface": None,
-    "audio": "percentile",
-}
 
 
 @pytest.fixture(autouse=True)
