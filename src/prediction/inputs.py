@@ -11,7 +11,7 @@ from typing import NamedTuple
 from src.corpora import Clip, Labels, qia2020, ravdess
 from src.data.examples import Folds, load_parts
 from src.errors import UserError
-from src.feature_store import FeatureStore, Record
+from src.feature_store import SPLITS, FeatureStore, Record
 from src.paths import HOME
 from src.prediction.members import Member
 from src.preprocessing.audio import ANALYSIS
@@ -26,11 +26,20 @@ class Item(NamedTuple):
     clip: Clip
     store: FeatureStore | None = None
     record: Record | None = None
+    corpus: str = ""  # whose clip it is; empty for a media file, which may be anybody's
 
     @property
     def name(self) -> str:
         """What messages call it."""
         return self.clip.stem if self.store else str(self.clip.path)
+
+    @property
+    def places(self) -> list[str]:
+        """``split/stem`` of the clip in features/; of a media file, all that it may be there."""
+        if self.store is not None:
+            return [f"{self.clip.split}/{self.clip.stem}"]
+        folders = [part for part in self.clip.path.parts if part in SPLITS]
+        return [f"{split}/{self.clip.stem}" for split in (*folders, "all")]
 
 
 def find_items(
@@ -95,25 +104,28 @@ def _items_of(path: Path, members: Sequence[Member]) -> list[Item]:
 
 
 def _media_clip(path: Path, member: Member) -> Clip:
-    identifier, labels = _parse_name(path.stem, member.checkpoint.features.get("corpus", ""))
+    corpus = member.checkpoint.features.get("corpus", "")
+    identifier, speaker, labels = _parse_name(path.stem, corpus)
     words = [path.with_name(f"{name}.npz") for name in (identifier, path.stem)]
     text = next((words for words in words if words.is_file()), None)
-    return Clip(identifier, path.stem, path, "input", None, labels, text)
+    return Clip(identifier, path.stem, path, "input", speaker, labels, text)
 
 
-def _parse_name(stem: str, corpus: str) -> tuple[str, Labels]:
-    """FileID and labels, where the name has the form of the corpus the model was trained on."""
+def _parse_name(stem: str, corpus: str) -> tuple[str, str | None, Labels]:
+    """FileID, speaker and labels, where the name has the form of the corpus the model was trained
+    on.
+    """
     if corpus == "qia2020":
         try:
             identifier, labels = qia2020.parse_name(stem)
         except UserError:  # only looks like a label
-            return stem, Labels()
-        return identifier, labels or Labels()
+            return stem, None, Labels()
+        return identifier, None, labels or Labels()
     match = ravdess.NAME.match(stem) if corpus == "ravdess" else None
     if match is None or not 1 <= int(match["emotion"]) <= len(ravdess.CLASS_NAMES):
-        return stem, Labels()
+        return stem, None, Labels()
     emotion = int(match["emotion"]) - 1
-    return stem, Labels(emotion, emotion, emotion)
+    return stem, match["actor"], Labels(emotion, emotion, emotion)
 
 
 def _stored(store: FeatureStore, split: str, members: Sequence[Member]) -> list[Item]:
@@ -129,15 +141,24 @@ def _stored(store: FeatureStore, split: str, members: Sequence[Member]) -> list[
         labels = Labels(*(index.get(getattr(record, kind)) for kind in Labels._fields))
         path = store.root / part / record.stem
         clip = Clip(record.id, record.stem, path, part, record.speaker, labels, None)
-        return Item(clip, store, record)
+        return Item(clip, store, record, description["corpus"])
 
     if split in store.splits():
         return [item(split, record) for record in store.read_manifest(split)]
     if "all" in store.splits() and split in ("train", "val", "test"):
-        folds = _folds_of_run(store, members[0])
-        parts = load_parts(store, names, lambda _: True, "", folds)
-        return [item(e.split, e.record) for e in getattr(parts, split)]
+        wanted = _part_of_runs(store, split, members)
+        return [item("all", r) for r in store.read_manifest("all") if r.stem in wanted]
     raise UserError(f"{store.root}: has no split {split}, only {' '.join(store.splits())}")
+
+
+def _part_of_runs(store: FeatureStore, split: str, members: Sequence[Member]) -> set[str]:
+    """Stems of the clips that any of the runs trained on, validated on or tested on."""
+    names = members[0].checkpoint.class_names
+    stems: set[str] = set()
+    for folds in dict.fromkeys(_folds_of_run(store, member) for member in members):
+        parts = load_parts(store, names, lambda _: True, "", folds)
+        stems |= {example.record.stem for example in getattr(parts, split)}
+    return stems
 
 
 def _folds_of_run(store: FeatureStore, member: Member) -> Folds:

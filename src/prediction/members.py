@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from src.errors import UserError, first_line
 from src.paths import HOME
 from src.prediction.calibration import read_temperature
 from src.preprocessing.pipeline import FeatureSettings
-from src.training.checkpoint import BEST, Checkpoint, find_checkpoint, load_checkpoint
+from src.training.checkpoint import BEST, Checkpoint, find_checkpoints, load_checkpoint
 from src.training.devices import place
 from src.training.options import MODES
 from src.training.setup import inputs_of
@@ -53,7 +55,8 @@ def load_members(
     folder = Path(logs or HOME / "logs")
     if average:
         return [_average([p for w in weights for p in _run_checkpoints(w, folder)], device)]
-    members = [_member(load_checkpoint(_find(w, folder)), temperature, device) for w in weights]
+    paths = [path for w in weights for path in _find(w, folder)]
+    members = [_member(load_checkpoint(path), temperature, device) for path in paths]
     first = members[0].checkpoint
     for member in members[1:]:
         if member.checkpoint.class_names != first.class_names:
@@ -111,13 +114,13 @@ def _name(path: Path) -> str:
     return "/".join(path.parts[-3:-1]) if BEST.match(path.name) else path.name
 
 
-def _find(given: str, logs: Path) -> Path:
-    return find_checkpoint("--weights", given, logs, MODES)
+def _find(given: str, logs: Path) -> list[Path]:
+    return find_checkpoints("--weights", given, logs, MODES)
 
 
 def _run_checkpoints(given: str, logs: Path) -> list[Path]:
     found = [p for p in sorted(Path(given).glob("*_best_*.pth")) if BEST.match(p.name)]
-    return found if found else [_find(given, logs)]
+    return found or _find(given, logs)
 
 
 def _average(paths: list[Path], device: torch.device) -> Member:
@@ -139,7 +142,9 @@ def _average(paths: list[Path], device: torch.device) -> Member:
             )
     states = [checkpoint.model for checkpoint in checkpoints]
     averaged = {name: _mean([state[name] for state in states]) for name in newest.model}
-    return _member(replace(newest, model=averaged), False, device)
+    every = [c.met for c in checkpoints if c.met is not None]
+    met = reduce(or_, every) if len(every) == len(checkpoints) else None
+    return _member(replace(newest, model=averaged, met=met), False, device)
 
 
 def _mean(tensors: list[Tensor]) -> Tensor:

@@ -48,6 +48,7 @@ class Predictor:
         n_views: views of a clip to average.
         hide: also answer with each modality hidden.
         weights: of VGG-Face, where a model reads embeddings of media files.
+        may: (items, models) bool, which model is asked about which item; all without.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class Predictor:
         n_views: int = 1,
         hide: bool = False,
         weights: Path | None = None,
+        may: np.ndarray | None = None,
     ) -> None:
         self.members = members
+        self.may = may
         self.device = device
         self.ensemble = ensemble
         self.n_views = n_views
@@ -108,7 +111,7 @@ class Predictor:
         """(models, clips, classes); a model of the hidden modality alone has no answer."""
         answers = np.full((len(self.members), len(prepared), self.n_classes), np.nan)
         for number, member in enumerate(self.members):
-            views = [one.samples[self.reading_of[number]] for one in prepared]
+            views = [self._views_for(number, one) for one in prepared]
             if member.mode != hidden:
                 whose = np.repeat(np.arange(len(views)), [len(own) for own in views])
                 hide = hidden if member.mode == "multimodal" else EVERYTHING
@@ -116,6 +119,11 @@ class Predictor:
                 for row in np.unique(whose):
                     answers[number, row] = found[whose == row].mean(axis=0)
         return answers
+
+    def _views_for(self, number: int, prepared: Prepared) -> list[Sample]:
+        """What one model is shown of an item; nothing where it is not asked."""
+        asked = self.may is None or self.may[prepared.index, number]
+        return prepared.samples[self.reading_of[number]] if asked else []
 
     def _probabilities(self, member: Member, samples: list[Sample], hidden: str) -> np.ndarray:
         """(samples, classes)."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jinja2 import Environment, FileSystemLoader
 
 from src.errors import UserError
@@ -27,6 +26,7 @@ from src.training.checkpoint import BEST
 from src.training.plots import draw_confusion, draw_curves
 
 TEMPLATE = "report.html"
+MOST_COMPARED = 9  # systems: of 30 models there would be 465 pairs
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Report:
     label: str
     resamples: int
     show: int
-    device: torch.device
+    models: list[dict[str, Any]]  # a row a model: what it is, and what it knew of the clips
     chosen: Sequence[str] = ()  # FileIDs to look at closely
     pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
 
@@ -67,15 +67,14 @@ class Report:
         return {
             "label": self.label,
             "class_names": list(self.class_names),
-            "weights": [str(member.checkpoint.path) for member in self.members],
-            "temperatures": [member.temperature for member in self.members],
+            "models": self.models,
             "clips": len(self.answers),
             "scored": self.main.name,
             "scores": scored[self.main.name],
             "reliability": reliability(self.main),
             "without": self._without(),
             "systems": scored,
-            "comparisons": compare(systems),
+            "comparisons": compare(systems) if len(systems) <= MOST_COMPARED else [],
             "mistakes": [self._describe(row) for row in self._mistakes()],
         }
 
@@ -179,9 +178,9 @@ class Report:
         return path
 
     def _looker(self, row: int) -> Member:
-        """The model whose view of a clip is shown: a fused one, if it reads anything of it."""
-        record = self.answers[row].record
-        able = [member for member in self.members if member.inputs.usable(record)]
+        """The model whose view of a clip is shown: of those that answered, a fused one if any."""
+        answered = np.isfinite(self.answers[row].members).all(axis=1)
+        able = [member for member, did in zip(self.members, answered, strict=True) if did]
         return next((member for member in able if member.mode == "multimodal"), able[0])
 
     def _scene(self, row: int, member: Member) -> Scene:
@@ -191,7 +190,7 @@ class Report:
     def _draw_attention(self, row: int, path: Path) -> None:
         member = self._looker(row)
         sample = self.reader.features(row, member.settings).sample(member.inputs, "clip")
-        attention = attention_over_time(member, sample, self.device)
+        attention = attention_over_time(member, sample, self.predictor.device)
         draw_attention(self._scene(row, member), attention, path)
 
     def _draw_curves(self) -> None:

@@ -12,6 +12,7 @@ from src.prediction.answers import write_answers
 from src.prediction.calibration import fit_temperature, write_calibration
 from src.prediction.export import export
 from src.prediction.inputs import Item, find_items, read_labels, with_labels
+from src.prediction.judges import Judges, judged, own_validation_clips
 from src.prediction.members import Member, load_members
 from src.prediction.options import PredictOptions
 from src.prediction.predictor import Answer, Predictor, explain, warn
@@ -51,18 +52,20 @@ def predict(options: PredictOptions) -> int:
     if options.export:
         return _export(options, members)
     items = _items(options, members)
-    predictor = _predictor(options, members, items, device)
     if options.calibrate:
-        return _calibrate(options, predictor, items)
+        return _calibrate(options, _predictor(options, members, items, device), items)
+    items, judges = judged(items, members, bool(options.report))
+    asked = None if options.timeline else judges  # windows are no items
+    predictor = _predictor(options, members, items, device, asked)
     if options.timeline:
         answered = write_timelines(options, predictor, items)
         print(f"{options.output}: {answered} of {len(items)} recordings answered")
         return 0 if answered else 1
-    return _answer(options, predictor, items, device)
+    return _answer(options, predictor, items, judges)
 
 
 def _answer(
-    options: PredictOptions, predictor: Predictor, items: list[Item], device: torch.device
+    options: PredictOptions, predictor: Predictor, items: list[Item], judges: Judges
 ) -> int:
     answers = _collect(options, predictor, items)
     names = predictor.members[0].checkpoint.class_names
@@ -70,12 +73,12 @@ def _answer(
     given = sum(answer.given for answer in answers)
     print(f"{options.output}: {given} of {len(answers)} clips answered")
     if options.report:
-        _report(options, predictor, answers, device)
+        _report(options, predictor, answers, judges)
     return 0 if given else 1
 
 
 def _report(
-    options: PredictOptions, predictor: Predictor, answers: list[Answer], device: torch.device
+    options: PredictOptions, predictor: Predictor, answers: list[Answer], judges: Judges
 ) -> None:
     folder = Path(options.report)
     known = labelled(answers, options.label)
@@ -86,7 +89,7 @@ def _report(
         options.label,
         options.bootstrap,
         options.show,
-        device,
+        judges.rows(predictor.members),
         options.clips,
     )
     scores = report.write()["scores"]
@@ -109,11 +112,15 @@ def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item])
     """Fit each model's own temperature on the labelled clips, and store it beside the model."""
     answers = labelled(_collect(options, predictor, items), options.label)
     labels = np.array([label_of(answer.item, options.label) for answer in answers])
+    own = own_validation_clips([answer.item for answer in answers], predictor.members)
     for number, member in enumerate(predictor.members):
         probabilities = np.stack([answer.members[number] for answer in answers])
-        known = np.isfinite(probabilities).all(axis=1)
+        known = np.isfinite(probabilities).all(axis=1) & own[:, number]
         if not known.any():
-            raise UserError(f"{member.checkpoint.path}: answers none of the clips")
+            raise UserError(
+                f"{member.checkpoint.path}: answers none of the clips that it was not trained on; "
+                "give those of its own validation"
+            )
         logits = np.log(np.maximum(probabilities[known], 1e-300))
         fitted = fit_temperature(logits, labels[known])
         path = write_calibration(member.checkpoint.path, fitted)
@@ -135,10 +142,16 @@ def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
 
 
 def _predictor(
-    options: PredictOptions, members: list[Member], items: Sequence[Item], device: torch.device
+    options: PredictOptions,
+    members: list[Member],
+    items: Sequence[Item],
+    device: torch.device,
+    judges: Judges | None = None,
 ) -> Predictor:
     weights = _vggface(options.vggface_weights, members, items)
-    return Predictor(members, device, options.ensemble, options.tta, bool(options.report), weights)
+    may = judges.may if judges else None
+    hide = bool(options.report)
+    return Predictor(members, device, options.ensemble, options.tta, hide, weights, may)
 
 
 def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -> list[Answer]:

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from src.errors import UserError
 from src.feature_store import write_atomic
 from src.models import ModelOptions, build_model
+from src.training.met import Met, read_met
 
 FORMAT = 1
+SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
 KEYS = {"format", "mode", "class_names", "features", "model_options", "model", "epoch", "metrics"}
 
@@ -33,7 +35,7 @@ class Checkpoint:
     model: dict[str, Tensor]
     epoch: int
     metrics: dict[str, float]
-    speakers: tuple[str, ...]  # of its training clips, where a run is on folds
+    met: Met | None  # whom and what it was trained on; an earlier version does not say
     training: dict[str, Any] | None  # what it takes to go on: only in last.pth
 
     def build(self) -> nn.Module:
@@ -57,7 +59,7 @@ def describe(
     features: dict[str, Any],
     epoch: int,
     metrics: dict[str, float],
-    speakers: Sequence[str] = (),
+    met: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What every checkpoint holds, as plain values; ``model`` is not wrapped."""
     return {
@@ -69,7 +71,7 @@ def describe(
         "model": model.state_dict(),
         "epoch": epoch,
         "metrics": metrics,
-        "speakers": list(speakers),
+        "met": met,
     }
 
 
@@ -99,7 +101,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             model=content["model"],
             epoch=content["epoch"],
             metrics=content["metrics"],
-            speakers=tuple(content.get("speakers", ())),
+            met=read_met(content["met"]) if content.get("met") else None,
             training=content.get("training"),
         )
     except UserError:
@@ -140,6 +142,20 @@ def find_checkpoint(
     train = modes[0] if len(modes) == 1 else "..."
     mend = f"there are {', '.join(known)}" if known else f"train one: train.py --mode {train}"
     raise UserError(f"{flag} {given}: no such checkpoint or run folder; {mend}")
+
+
+def find_checkpoints(flag: str, given: str, logs: Path, modes: Sequence[str]) -> list[Path]:
+    """As ``find_checkpoint``; of an experiment (every fold, several seeds) the best of each run.
+
+    Raises:
+        UserError: there is none.
+    """
+    path = Path(given)
+    runs = _best_below(path) if path.is_dir() and best_checkpoint(path) is None else []
+    swept = [best for best in runs if SWEPT_RUN.match(best.parent.name)]
+    if swept and len(swept) == len(runs):
+        return swept
+    return [find_checkpoint(flag, given, logs, modes)]
 
 
 def _best_below(folder: Path) -> list[Path]:

@@ -166,7 +166,8 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
         found, wanted = getattr(checkpoint.options, name), getattr(task.model_options, name)
         if found != wanted:
             raise UserError(f"{flag}: has --{name} {found}, this run {wanted}; make them agree")
-    heard = set(checkpoint.speakers) & set(speakers_of(task.parts.val + task.parts.test))
+    known = checkpoint.met.speakers if checkpoint.met else frozenset()
+    heard = known & set(speakers_of(task.parts.val + task.parts.test))
     if heard:
         raise UserError(
             f"{flag}: was trained on speaker {min(heard)}, whom this run validates or tests on; "

@@ -13,8 +13,9 @@ from src.errors import UserError, first_line
 from src.training.batch_norm import live_batch_norms
 from src.training.checkpoint import describe, load_checkpoint, prune, save_checkpoint
 from src.training.loop import Engine
+from src.training.met import describe_met
 from src.training.options import TrainOptions
-from src.training.setup import Task, speakers_of
+from src.training.setup import Task
 
 MAY_CHANGE = {  # flags that may differ when a run goes on: none of them changes a number
     "num_workers",
@@ -193,5 +194,5 @@ def _describe(
         task.feature_settings,
         epoch,
         metrics,
-        speakers_of(task.parts.train) if task.folds else (),
+        describe_met(task.parts, task.folds is not None),
     )
