@@ -83,7 +83,7 @@ def media(tmp_path_factory):
 def test_a_split_is_answered_in_the_corpus_own_form_and_order(features, tmp_path):
     weights = make_checkpoint(tmp_path, "text")
     rows = answers_of(weights, tmp_path, features_dir=str(features), split="test")
-    assert list(rows[0]) == ["FileID", "Emotion"]
+    assert list(rows[0]) == ["FileID", "Emotion", "modalities"]
     assert [row["FileID"] for row in rows] == [f"test{number:03d}" for number in range(14)]
     silent = [number for number, row in enumerate(rows) if not row["Emotion"]]
     assert silent == [3, 5]
@@ -390,6 +390,6 @@ def test_a_damaged_feature_is_an_empty_row(features, tmp_path, capsys):
     FeatureStore(copy).path("test", "text", "test004").write_bytes(b"PK")
     weights = make_checkpoint(tmp_path, "text")
     rows = answers_of(weights, tmp_path, features_dir=str(copy), split="test")
-    assert rows[4] == {"FileID": "test004", "Emotion": ""}
+    assert rows[4] == {"FileID": "test004", "Emotion": "", "modalities": ""}
     assert rows[6]["Emotion"]
     assert "test004.npz: damaged" in capsys.readouterr().err

@@ -17,19 +17,17 @@ def write_answers(
     readings: Sequence[Reading],
     probabilities: bool,
 ) -> None:
-    """``FileID,Emotion``, and where asked a column a class and ``modalities``.
+    """``FileID,Emotion``, where asked a column a class, and the ``modalities`` it rests on.
 
     A clip without an answer has its row, empty after the FileID.
     """
-    header = ["FileID", "Emotion", *([*class_names, "modalities"] if probabilities else [])]
+    header = ["FileID", "Emotion", *(class_names if probabilities else ()), "modalities"]
     rows = []
     for answer in answers:
         emotion = class_names[answer.probabilities.argmax()] if answer.given else ""
-        row = [answer.item.clip.id, emotion]
-        if probabilities:
-            there = present(answer.record, readings) if answer.given else []
-            row += [*shown(answer.probabilities), " ".join(there)]
-        rows.append(row)
+        numbers = shown(answer.probabilities) if probabilities else []
+        there = present(answer.record, readings) if answer.given else []
+        rows.append([answer.item.clip.id, emotion, *numbers, " ".join(there)])
     write_csv(path, header, rows)
 
 

@@ -23,11 +23,9 @@ class PredictOptions:
     )  # fmt: skip
     split: str = flag("", "a split of --features_dir, in place of --input", "what")
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
-    output: str = flag("predictions.csv", "the answers: FileID,Emotion", "what")
+    output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
 
-    probabilities: bool = flag(
-        False, "add a column a class, and the modalities that were present", "answers"
-    )
+    probabilities: bool = flag(False, "add a column a class", "answers")
     ensemble: str = flag(
         "mean", "how the probabilities of several models are joined", "answers",
         ("mean", "geometric"),
