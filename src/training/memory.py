@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 
 from src.batch import Batch
 from src.errors import UserError
+from src.lazy import Lazy
 
+psutil = Lazy("psutil")  # for the memory of a CPU alone
 CGROUP = Path("/sys/fs/cgroup")
 SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the free memory, given to activations
 OVERHEAD = 1.5  # peak of a backward pass over what its forward pass saved
