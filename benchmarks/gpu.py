@@ -21,13 +21,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-HOME = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HOME))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
 from benchmarks.gpu.rows import FAILED, OK, Section, shown
 from benchmarks.gpu.sizes import SIZES, Sizes
+from src.paths import HOME
 
 SECTIONS = ("modes", "parallel", "preprocessing", "answers", "commands", "costs")
 MINUTES = 7.0  # of the whole program
