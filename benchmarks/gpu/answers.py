@@ -49,7 +49,7 @@ def run(section: Section) -> None:
     for name in names:
         section.row(f"predict {name}", partial(same_answers, section, name))
     section.row("timeline", partial(same_timeline, section))
-    for name in names if section.on_gpu else ["text"]:
+    for name in names if section.sizes.every_variant else ():  # tests/test_export.py has others
         section.row(f"export {name}", partial(same_export, section, name))
     for mode in ("face", "speech") if section.sizes.every_variant else ("face",):
         section.row(f"resume {mode}", partial(resumed, section, mode))

@@ -80,6 +80,8 @@ def self_microseconds(event: Any, on_gpu: bool) -> float:
 
 def tf32(section: Section, name: str) -> dict[str, Any]:
     """Seconds of a step with and without TF32, which fp32 runs leave off."""
+    if not section.on_gpu:
+        raise LeftOut("a CPU has no TF32")
     engine, inputs, soft = ready(section, name)
     took = {}
     for label, allowed in (("without", False), ("with", True)):
