@@ -1,10 +1,16 @@
 """``benchmarks/gpu.py`` on a CPU, without the packages that a bare machine lacks."""
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import time
 
+import torch
+
+from benchmarks.gpu.rows import Section, promise
+from benchmarks.gpu.sizes import SIZES
 from src.paths import HOME
 
 ABSENT = ("librosa", "albumentations", "av", "moviepy", "imageio", "tensorboard")
@@ -54,8 +60,48 @@ def test_every_section_runs_where_nothing_reads_media(tmp_path):
     )
 
 
+def program():
+    """``benchmarks/gpu.py`` as a module; ``benchmarks.gpu`` is the package of its sections."""
+    spec = importlib.util.spec_from_file_location("gpu_program", HOME / "benchmarks" / "gpu.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 def test_a_section_without_time_fails_and_is_written_down(tmp_path):
-    done, found = run(tmp_path, "--sections", "costs", "--minutes", "0.01")
-    assert done.returncode == 1
-    assert [part["status"] for part in found["sections"].values()] == ["failed"]
-    assert found["sections"]["costs"]["error"] == "no time was left for it"
+    gpu = program()
+    part = gpu.run_apart(None, "costs", SIZES["tiny"], tmp_path, 1.0)
+    assert (part["status"], part["error"]) == ("failed", "no time was left for it")
+    found = {"machine": gpu.machine(), "device": "cpu", "size": "tiny", "seconds": 1.0}
+    gpu.write(tmp_path, found | {"sections": {"costs": part}})
+    assert "| **costs** | all | failed | 0.0 s no time was left for it |" in (
+        (tmp_path / "gpu.md").read_text().splitlines()
+    )
+
+
+def test_a_section_that_hangs_or_dies_is_ended(tmp_path):
+    gpu = program()
+    hang = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert gpu.finish(hang, 0.2, tmp_path / "log") == "ended after 0 s"
+    die = [sys.executable, "-c", "raise SystemExit('lost the device')"]
+    assert gpu.finish(die, 20.0, tmp_path / "log") == "exit code 1: lost the device\n"
+
+
+def test_a_row_that_fails_costs_itself(tmp_path):
+    def broken():
+        raise ValueError("no kernel image")
+
+    path = tmp_path / "rows.json"
+    until = time.monotonic() + 60
+    section = Section("x", SIZES["tiny"], torch.device("cpu"), tmp_path, path, until)
+    section.row("broken", broken)
+    section.row("promised", lambda: promise(False, "too slow", {"rate": 0.5}))
+    section.row("good", lambda: promise(True, "", {"rate": 1.0}))
+    section.until = 0.0
+    section.row("late", dict)
+    rows = json.loads(path.read_text())
+    assert [row["status"] for row in rows] == ["failed", "failed", "ok", "failed"]
+    assert "ValueError: no kernel image" in rows[0]["error"]
+    assert "Traceback" in rows[0]["error"]
+    assert (rows[1]["rate"], rows[1]["error"]) == (0.5, "too slow")
+    assert rows[3]["error"] == "no time was left for it"

@@ -61,7 +61,11 @@ def bytes_per_clip(model: nn.Module, batch: Batch) -> float:
 def free_memory(device: torch.device) -> int:
     """Bytes that can be had now, on the device or within the container's limit."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free, total = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device)
+        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        # what torch holds and nobody uses can be had as well
+        return max(0, min(free, allowed - held)) + held - torch.cuda.memory_allocated(device)
     free = psutil.virtual_memory().available
     try:
         limit = int((CGROUP / "memory.max").read_text())
