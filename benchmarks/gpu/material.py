@@ -81,8 +81,8 @@ def engine_of(options: TrainOptions, device: torch.device) -> tuple[Task, Loader
     """A run's data and engine, with the flags of precision as ``train`` sets them."""
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.amp
     if device.type == "cuda":
-        torch.cuda.set_device(0)
-        device = torch.device("cuda", 0)
+        device = torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)
     task = build_task(options)
     loaders = Loaders(task, options, device)
     engine = build_engine(options, task, build_initial_model(options, task), loaders, device)

@@ -113,7 +113,7 @@ def compare(section: Section, weights: Path, device: str) -> dict[str, Any]:
 
 def flat_memory(section: Section, weights: Path, device: str) -> dict[str, Any]:
     """Clips a second of one process, and its memory after each round over the films."""
-    few = films(section)[: max(1, section.sizes.films // 8)]
+    few = films(section)[: max(1, section.sizes.films // 16)]
     tools = Tools(weights, device)
     spent, held = [], []
     for _ in range(ROUNDS):

@@ -51,11 +51,11 @@ FULL = Sizes(
     commands=("speech", "text", "face", "multimodal"),
     budgets={
         "modes": 130,
-        "commands": 100,
+        "commands": 90,
         "parallel": 40,
-        "preprocessing": 50,
-        "answers": 60,
-        "costs": 60,
+        "preprocessing": 60,
+        "answers": 70,
+        "costs": 50,
     },
 )
 DRY = Sizes(
