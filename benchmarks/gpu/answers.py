@@ -41,6 +41,7 @@ KINDS = {  # models that answer, by name
     "speech": {"mode": "speech"},
     "multimodal": {"mode": "multimodal", "face_model": "attention_lstm"},
 }
+EXPORTED = ("text", "speech")  # tests/test_export.py has all: it is done on a CPU anyway
 LONG = 12.0  # seconds of the recording that a timeline is made of
 
 
@@ -50,7 +51,7 @@ def run(section: Section) -> None:
     for name in names:
         section.row(f"predict {name}", partial(same_answers, section, name))
     section.row("timeline", partial(same_timeline, section))
-    for name in names if section.sizes.every_variant else ():  # tests/test_export.py has others
+    for name in EXPORTED[: section.sizes.exports]:
         section.row(f"export {name}", partial(same_export, section, name))
     for mode in ("face", "speech") if section.sizes.every_variant else ("face",):
         section.row(f"resume {mode}", partial(resumed, section, mode))

@@ -25,6 +25,7 @@ class Sizes:
     film_frames: int
     film_height: int  # pixels, 16:9
     compile: bool
+    exports: int  # models that are exported
     commands: tuple[str, ...]  # modes of the README's commands that are run
     budgets: dict[str, int]  # seconds a section may take
 
@@ -48,6 +49,7 @@ FULL = Sizes(
     film_frames=48,
     film_height=720,
     compile=True,
+    exports=2,
     commands=("speech", "text", "face", "multimodal"),
     budgets={
         "modes": 130,
@@ -60,7 +62,7 @@ FULL = Sizes(
 )
 DRY = Sizes(
     name="dry",
-    clips=24,
+    clips=16,
     distinct=14,
     frames=(40, 80),
     speech_frames=64,
@@ -77,6 +79,7 @@ DRY = Sizes(
     film_frames=8,
     film_height=360,
     compile=False,
+    exports=1,
     commands=("speech", "text", "face", "multimodal"),
     budgets=dict.fromkeys(
         ("modes", "commands", "parallel", "preprocessing", "answers", "costs"), 120
@@ -101,6 +104,7 @@ TINY = Sizes(
     film_frames=4,
     film_height=180,
     compile=False,
+    exports=0,
     commands=("text",),
     budgets=dict.fromkeys(
         ("modes", "commands", "parallel", "preprocessing", "answers", "costs"), 60

@@ -102,6 +102,7 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
         state.restore(engine, options.micro_batch)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise damaged(folder / "last.pth", error) from error
+    loaders.at_once = engine.micro_batch
     if engine.micro_batch < options.batch_size and distributed.is_main():
         print(
             f"note: {options.batch_size} clips do not fit at once; each step runs "
