@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help install demo test benchmark torture lint format clean-demo
+.PHONY: help install demo test benchmark gpu torture lint format clean-demo
 
 PYTHON ?= python3
 PY := .venv/bin/python
@@ -69,6 +69,12 @@ benchmark: $(INSTALLED)  ## preprocessing and training against what bounds them 
 	$(PY) benchmarks/training.py --threads 1 --json training.json
 	$(PY) benchmarks/training.py --threads 1 --modes "speech B0" --variants channels_first compile --json layout.json
 	$(PY) benchmarks/training.py --first_step 44370
+
+DEVICE ?= cuda
+OUT ?= benchmarks/results
+
+gpu: $(INSTALLED)  ## everything promised of CUDA, 7 minutes; DEVICE=cpu is a dry run, OUT=DIR takes the results
+	$(PY) benchmarks/gpu.py --device $(DEVICE) --out $(OUT)
 
 torture: $(INSTALLED)  ## faults injected on purpose: kills, broken files (minutes); ends with a table
 	$(PY) -m pytest -m "torture or not torture" tests/faults

@@ -9,12 +9,13 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from librosa import mel_frequencies
 from torch import Tensor
 
 from src.batch import Batch
+from src.lazy import Lazy
 from src.preprocessing.audio import F_MAX, F_MIN, N_MELS
 
+librosa = Lazy("librosa")  # for --vtlp alone
 FREQUENCY_MASKS, FREQUENCY_WIDTH = 3, 27  # at most, bands
 TIME_MASKS, TIME_WIDTH = 4, 50  # at most, frames
 TIME_SHARE = 0.2  # of a clip's own length, hidden by all its time masks together
@@ -52,7 +53,9 @@ def warp_vocal_tract(batch: Batch, limit: float, generator: torch.Generator) -> 
     Each clip's frequencies are multiplied by a factor from 1 - ``limit`` to 1 + ``limit``; what
     comes from beyond the first or last band repeats it.
     """
-    centres = torch.from_numpy(mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX)[1:-1]).float()
+    centres = torch.from_numpy(
+        librosa.mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX)[1:-1]
+    ).float()
     factor = 1 + limit * (2 * torch.rand(len(batch.speech), 1, generator=generator) - 1)
     wanted = (centres * factor).clamp(centres[0], centres[-1])  # (B, 128) Hz
     above = torch.searchsorted(centres, wanted).clamp(min=1)

@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
-import albumentations
 import numpy as np
 
+from src.lazy import Lazy
 from src.preprocessing.audio import FRAME_SECONDS
 
+albumentations = Lazy("albumentations")  # for --brightness above 0 alone
 STRIDE = 32  # the speech network halves time five times: lengths are padded to a multiple of this
 TIME_JITTER = 0.1  # share of a clip's frames that may be cut off at either end
 
@@ -22,13 +23,17 @@ class SpeechAugmentation:
     """Brightness and contrast of a spectrogram taken as a picture (albumentations)."""
 
     def __init__(self, limit: float = 0.2, probability: float = 0.5) -> None:
-        self.transform = albumentations.Compose(
-            [albumentations.RandomBrightnessContrast(limit, limit, p=probability)], seed=0
-        )
+        self.transform = None
+        if limit > 0:
+            change = albumentations.RandomBrightnessContrast(limit, limit, p=probability)
+            self.transform = albumentations.Compose([change], seed=0)
 
     def __call__(self, log_mel: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         """Change float32 (128, T) in [0, 1]; albumentations takes its own seed, so it gets one."""
-        self.transform.set_random_seed(int(generator.integers(2**31)))
+        seed = int(generator.integers(2**31))  # drawn in any case: what follows stays alike
+        if self.transform is None:
+            return log_mel
+        self.transform.set_random_seed(seed)
         return self.transform(image=log_mel[..., None])["image"][..., 0]
 
 

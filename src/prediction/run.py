@@ -19,7 +19,7 @@ from src.prediction.predictor import Answer, Predictor, explain, warn
 from src.prediction.report import TEMPLATE, Report, label_of, labelled
 from src.prediction.timeline import write_timelines
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
-from src.training.devices import choose_device
+from src.training.devices import allow_tf32, choose_device
 from src.training.setup import loader_workers
 
 REPORTED = {
@@ -41,6 +41,7 @@ def predict(options: PredictOptions) -> int:
             "--calibrate True fits checkpoints as they are; leave --average_weights out"
         )
     torch.set_num_threads(options.threads)
+    allow_tf32(False)  # torch lets convolutions; a GPU's answers would not be a CPU's
     device = choose_device(options.device)
     members = load_members(
         options.weights,

@@ -2,9 +2,12 @@
 
 from typing import NamedTuple
 
-import librosa
 import numpy as np
 import scipy.signal
+
+from src.lazy import Lazy
+
+librosa = Lazy("librosa")  # spectrograms that are there are read without it
 
 SAMPLE_RATE = 16_000  # Hz
 N_FFT = 1024  # samples: 64 ms

@@ -5,16 +5,23 @@ frames, which is wrong where the rate varies or a stream starts late) and conver
 that are kept.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import av
-import librosa
 import numpy as np
 
 from src.errors import first_line
+from src.lazy import Lazy
 from src.preprocessing.audio import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import av
+else:
+    av = Lazy("av")  # only who opens media needs ffmpeg
+librosa = Lazy("librosa")
 
 LATE_SECONDS = 0.05  # a gap in the sound smaller than this is jitter of the muxer
 SHOW_SECONDS = 0.5  # a frame stays on screen this long when no other follows

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from src.feature_store import write_atomic
 from src.paths import HOME
@@ -32,7 +31,7 @@ class Logbook:
         self.n_epoch = n_epoch
         folder.mkdir(parents=True, exist_ok=True)
         threading.excepthook = _tell_of_thread
-        self.writer = SummaryWriter(str(folder), purge_step=resumed_from or None)
+        self.writer = _event_writer(folder, resumed_from)
 
     def write_config(self, options: TrainOptions, resolved: dict[str, Any]) -> None:
         """``config.json``: flags, what they came to, revision, versions and hardware."""
@@ -41,7 +40,7 @@ class Logbook:
             "resolved": resolved,
             "revision": _git_revision(),
             "versions": {"python": platform.python_version()}
-            | {name: version(name) for name in PACKAGES},
+            | {name: _version(name) for name in PACKAGES},
             "hardware": {
                 "machine": platform.platform(),
                 "cpus": torch.get_num_threads(),
@@ -64,7 +63,7 @@ class Logbook:
         )
         say(f"Epoch [{row['epoch']}]/[{self.n_epoch}] {shown}")
         self._write_metrics(history)
-        for name, value in row.items():
+        for name, value in row.items() if self.writer else ():
             self.writer.add_scalar(name, value, row["epoch"])
 
     def finish(
@@ -78,7 +77,8 @@ class Logbook:
         draw_curves(history, result["best_epoch"], self.folder / "curves.png")
         scored = result.get("test") or result["valid"]
         draw_confusion(np.array(scored["confusion"]), class_names, self.folder / "confusion.png")
-        self.writer.close()
+        if self.writer:
+            self.writer.close()
         _write_json(self.folder / "result.json", result)
 
     def _write_metrics(self, history: list[dict[str, Any]]) -> None:
@@ -87,6 +87,24 @@ class Logbook:
         rows.writeheader()
         rows.writerows(history)
         write_atomic(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+
+
+def _event_writer(folder: Path, resumed_from: int) -> Any:
+    """TensorBoard's writer; None, and a line, where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        print(f"note: no TensorBoard events: {error}", file=sys.stderr)
+        return None
+    return SummaryWriter(str(folder), purge_step=resumed_from or None)
+
+
+def _version(package: str) -> str:
+    """Of a package; empty where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def say(line: str) -> None:

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor, nn
 
 from src.batch import Batch
 from src.errors import UserError
+from src.lazy import Lazy
 
+psutil = Lazy("psutil")  # for the memory of a CPU alone
 CGROUP = Path("/sys/fs/cgroup")
 SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the free memory, given to activations
 OVERHEAD = 1.5  # peak of a backward pass over what its forward pass saved
@@ -60,7 +61,11 @@ def bytes_per_clip(model: nn.Module, batch: Batch) -> float:
 def free_memory(device: torch.device) -> int:
     """Bytes that can be had now, on the device or within the container's limit."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        free, total = torch.cuda.mem_get_info(device)
+        held = torch.cuda.memory_reserved(device)
+        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        # what torch holds and nobody uses can be had as well
+        return max(0, min(free, allowed - held)) + held - torch.cuda.memory_allocated(device)
     free = psutil.virtual_memory().available
     try:
         limit = int((CGROUP / "memory.max").read_text())

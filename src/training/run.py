@@ -19,7 +19,7 @@ from src.locking import HeldError, only_run_in
 from src.paths import HOME
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.checkpoint import best_checkpoint
-from src.training.devices import choose_device, parallelise, place
+from src.training.devices import allow_tf32, choose_device, parallelise, place
 from src.training.logbook import Logbook, say
 from src.training.loop import (
     Augmentation,
@@ -61,7 +61,7 @@ def train(options: TrainOptions) -> int:
     device = choose_device(options.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = options.amp
+    allow_tf32(options.amp)
     folder = run_folder(options)
     runs = members(options)
     with distributed.process_group(device):
@@ -102,6 +102,7 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
         state.restore(engine, options.micro_batch)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise damaged(folder / "last.pth", error) from error
+    loaders.at_once = engine.micro_batch
     if engine.micro_batch < options.batch_size and distributed.is_main():
         print(
             f"note: {options.batch_size} clips do not fit at once; each step runs "

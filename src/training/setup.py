@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,7 @@ class Loaders:
     task: Task
     options: TrainOptions
     device: torch.device
+    at_once: int = 1 << 30  # clips of an evaluated batch at most: as many as fit in training
 
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
@@ -202,7 +204,11 @@ class Loaders:
             distributed.world_size(),
         )
         self.train = self._loader(training, self.train_batches)
-        self.val = self.evaluation(self.task.parts.val)
+
+    @cached_property
+    def val(self) -> DataLoader:
+        """Batches of the clips that validate."""
+        return self.evaluation(self.task.parts.val)
 
     def dataset(self, examples: list[Example], training: bool = False) -> FeatureDataset:
         """Clips of a part."""
@@ -223,7 +229,8 @@ class Loaders:
         dataset = self.dataset(examples)
         ranks = (distributed.rank(), distributed.world_size()) if shared else (0, 1)
         lengths = [dataset.length(index) for index in range(len(dataset))]
-        return self._loader(dataset, EvalBatches(lengths, self.options.batch_size, *ranks))
+        size = min(self.options.batch_size, self.at_once)
+        return self._loader(dataset, EvalBatches(lengths, size, *ranks))
 
     def clean_training_batches(self, count: int) -> Iterator[Batch]:
         """``count`` training clips without augmentation, the same on every rank and in each epoch.

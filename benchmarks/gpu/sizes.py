@@ -1,0 +1,113 @@
+"""How large everything is: on a GPU, in a dry run on a CPU, and in the test."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of one run of the program; clips, seconds and pixels."""
+
+    name: str
+    clips: int  # for training; an eighth as many validate
+    distinct: int  # of them; the others are links
+    frames: tuple[int, int]  # of 16 ms a clip, fewest and most
+    speech_frames: int  # of a training crop
+    coeff: int  # EfficientNet-B0..B7 of the large speech model
+    batch: int  # of speech and fused models
+    sequence_batch: int  # of text and face models
+    crop_batch: int  # of resnet3d
+    face_size: int  # pixels of its crops
+    steps: int  # an epoch of the first section
+    every_variant: bool  # each mode in fp32, bf16 and fp16; else two modes
+    workers: int  # loader processes, and CPU processes that preprocess
+    gpu_workers: int  # processes that preprocess on the device
+    films: int  # that are preprocessed
+    film_frames: int
+    film_height: int  # pixels, 16:9
+    compile: bool
+    exports: int  # models that are exported
+    commands: tuple[str, ...]  # modes of the README's commands that are run
+    budgets: dict[str, int]  # seconds a section may take
+
+
+FULL = Sizes(
+    name="full",
+    clips=2000,
+    distinct=100,
+    frames=(260, 390),
+    speech_frames=256,
+    coeff=4,
+    batch=128,
+    sequence_batch=256,
+    crop_batch=32,
+    face_size=112,
+    steps=15,
+    every_variant=True,
+    workers=16,
+    gpu_workers=8,
+    films=64,
+    film_frames=48,
+    film_height=720,
+    compile=True,
+    exports=2,
+    commands=("speech", "text", "face", "multimodal"),
+    budgets={
+        "modes": 130,
+        "commands": 90,
+        "parallel": 40,
+        "preprocessing": 60,
+        "answers": 70,
+        "costs": 50,
+    },
+)
+DRY = Sizes(
+    name="dry",
+    clips=16,
+    distinct=14,
+    frames=(40, 80),
+    speech_frames=64,
+    coeff=0,
+    batch=4,
+    sequence_batch=8,
+    crop_batch=2,
+    face_size=32,
+    steps=2,
+    every_variant=True,
+    workers=2,
+    gpu_workers=1,
+    films=4,
+    film_frames=8,
+    film_height=360,
+    compile=False,
+    exports=1,
+    commands=("speech", "text", "face", "multimodal"),
+    budgets=dict.fromkeys(
+        ("modes", "commands", "parallel", "preprocessing", "answers", "costs"), 120
+    ),
+)
+TINY = Sizes(
+    name="tiny",
+    clips=14,
+    distinct=14,
+    frames=(36, 64),
+    speech_frames=32,
+    coeff=0,
+    batch=2,
+    sequence_batch=4,
+    crop_batch=2,
+    face_size=16,
+    steps=1,
+    every_variant=False,
+    workers=0,
+    gpu_workers=1,
+    films=1,
+    film_frames=4,
+    film_height=180,
+    compile=False,
+    exports=0,
+    commands=("text",),
+    budgets=dict.fromkeys(
+        ("modes", "commands", "parallel", "preprocessing", "answers", "costs"), 60
+    ),
+)
+SIZES = {sizes.name: sizes for sizes in (FULL, DRY, TINY)}
