@@ -2,10 +2,17 @@
 
 import os
 
+from src.command_line import parse, run
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pool uses the cores, one clip a process
 
-from src.command_line import parse, run
-from src.preprocessing.run import PreprocessOptions, preprocess
+
+def main() -> int:
+    """Extract what is missing; returns the exit code."""
+    from src.preprocessing.run import PreprocessOptions, preprocess
+
+    return preprocess(parse(PreprocessOptions, __doc__))
+
 
 if __name__ == "__main__":
-    run(lambda: preprocess(parse(PreprocessOptions, __doc__)))
+    run(main)

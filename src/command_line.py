@@ -3,13 +3,16 @@
 import argparse
 import dataclasses
 import difflib
+import io
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from src.errors import UserError, first_line
+from src.telling import tell
 
 T = TypeVar("T")
 
@@ -42,14 +45,18 @@ def parse(options: type[T], description: str, argv: Sequence[str] | None = None)
 
 
 def run(main: Callable[[], int | None]) -> NoReturn:
-    """Run a script's ``main``: a user error is one line and code 2, Ctrl-C one line and 130."""
+    """Run a script's ``main``: a user error is one line and code 2, Ctrl-C one line and 130.
+
+    ``main`` imports what it needs itself, so that this holds while packages are imported too.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _open_streams()
     try:
         code = main() or 0
     except UserError as error:
         code = report(error)
     except KeyboardInterrupt as interrupt:
-        print(f"stopped. {interrupt}".strip(), file=sys.stderr)
+        tell(f"stopped. {interrupt}")
         code = 130
     except BrokenPipeError:
         code = 141
@@ -79,8 +86,24 @@ def out_of_memory(error: BaseException) -> bool:
 
 def report(error: UserError) -> int:
     """Print a user error as one line on stderr; returns exit code 2."""
-    print("error: " + " ".join(str(error).split()), file=sys.stderr)
+    tell(f"error: {error}")
     return 2
+
+
+def _open_streams() -> None:
+    """stdin, stdout and stderr, where whoever started this closed them: else the next file opened
+    would be taken for one of them. What a terminal has no letter for is shown as its code.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def nearest(word: str, choices: Sequence[Any]) -> str:

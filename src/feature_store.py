@@ -13,12 +13,8 @@ A file is complete or absent: it is written beside its place, synced and renamed
 pickled.
 """
 
-import csv
-import io
-import json
-import os
-import re
-from collections.abc import Callable, Container, Iterable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -26,8 +22,10 @@ import numpy as np
 
 from src.errors import UserError, first_line
 from src.face_track import FaceTrack
+from src.files import read_csv, read_json, write_atomic, write_csv, write_json
 
 FORMAT = 1
+MOST_BYTES = 1 << 30  # of the arrays of one clip
 AGAIN = "remove it and run preprocess.py again"
 SPLITS = ("train", "val", "test", "all")
 MODALITY_FOLDERS = {
@@ -36,7 +34,6 @@ MODALITY_FOLDERS = {
     "embedding": "video_embedding",
     "text": "text",
 }
-PARTIAL = re.compile(r"\.(?P<name>.+)\.\d+\.partial")
 SUFFIXES = {"speech": ".npy", "video": ".npz", "embedding": ".npy", "text": ".npz"}
 
 
@@ -98,9 +95,8 @@ class FeatureStore:
 
     def write_array(self, split: str, modality: str, name: str, values: np.ndarray) -> None:
         """Write speech (128, T) or an embedding (F, 512)."""
-        write_atomic(
-            self.path(split, modality, name), lambda file: np.save(file, values, allow_pickle=False)
-        )
+        path = self.path(split, modality, name)
+        self._write(path, lambda file: np.save(file, values, allow_pickle=False))
 
     def read_array(self, split: str, modality: str, name: str) -> np.ndarray:
         """Read what ``write_array`` wrote.
@@ -118,7 +114,7 @@ class FeatureStore:
             "jpeg_bytes": np.array([len(coded) for coded in track.jpeg], np.int32),
             **{name: getattr(track, name) for name in FaceTrack._fields if name != "jpeg"},
         }
-        write_atomic(self.path(split, "video", stem), lambda file: np.savez(file, **arrays))
+        self._write(self.path(split, "video", stem), lambda file: np.savez(file, **arrays))
 
     def read_faces(self, split: str, stem: str) -> FaceTrack:
         """Read the face crops of a clip.
@@ -136,14 +132,13 @@ class FeatureStore:
             UserError: the file is missing or damaged.
         """
         path = self.path(split, "video", stem)
-        arrays = _read(path, lambda: _same_length(_load_archive(path, ("time", "found"))))
+        arrays = _read(path, lambda: _same_length(load_archive(path, ("time", "found"))))
         return arrays["time"], arrays["found"]
 
     def write_text(self, split: str, identifier: str, words: np.ndarray) -> None:
         """Write word embeddings (W, D)."""
-        write_atomic(
-            self.path(split, "text", identifier), lambda file: np.savez(file, word_embed=words)
-        )
+        path = self.path(split, "text", identifier)
+        self._write(path, lambda file: np.savez(file, word_embed=words))
 
     def read_text(self, split: str, identifier: str) -> np.ndarray:
         """Read word embeddings float32 (W, D).
@@ -152,13 +147,18 @@ class FeatureStore:
             UserError: the file is missing or damaged.
         """
         path = self.path(split, "text", identifier)
-        return _read(path, lambda: _numbers(_load_archive(path, ("word_embed",))["word_embed"]))
+        return _read(path, lambda: _numbers(load_archive(path, ("word_embed",))["word_embed"]))
+
+    def _write(self, path: Path, write: Callable[[BinaryIO], Any]) -> None:
+        """A file of a folder that may have come from somebody else: no link in it is followed."""
+        write_atomic(path, write, within=self.root)
 
     # -- lists -----------------------------------------------------------------------------------
 
     def write_manifest(self, split: str, records: Sequence[Record]) -> None:
         """Replace ``manifest.csv``."""
-        write_csv(self.root / split / "manifest.csv", Record._fields, records)
+        path = self.root / split / "manifest.csv"
+        write_csv(path, Record._fields, records, within=self.root)
 
     def read_manifest(self, split: str) -> list[Record]:
         """All rows of ``manifest.csv``; none where there is no such file.
@@ -174,7 +174,8 @@ class FeatureStore:
 
     def write_failures(self, split: str, failures: Sequence[Failure]) -> None:
         """Replace ``failures.csv``."""
-        write_csv(self.root / split / "failures.csv", Failure._fields, failures)
+        path = self.root / split / "failures.csv"
+        write_csv(path, Failure._fields, failures, within=self.root)
 
     def read_failures(self, split: str) -> list[Failure]:
         """All rows of ``failures.csv``; none where there is no such file."""
@@ -188,8 +189,7 @@ class FeatureStore:
 
     def write_description(self, description: dict[str, Any]) -> None:
         """Replace ``features.json``."""
-        text = json.dumps({"format": FORMAT, **description}, indent=2, ensure_ascii=False) + "\n"
-        write_atomic(self.root / "features.json", lambda file: file.write(text.encode()))
+        write_json(self.root / "features.json", {"format": FORMAT, **description})
 
     def read_description(self) -> dict[str, Any] | None:
         """``features.json``, or None where there is none.
@@ -200,54 +200,8 @@ class FeatureStore:
         path = self.root / "features.json"
         if not path.is_file():
             return None
-        damaged = UserError(f"{path}: damaged; remove the folder and run preprocess.py again")
-        try:
-            description = json.loads(path.read_text("utf-8"))
-            version = description["format"]
-        except (ValueError, KeyError, TypeError):
-            raise damaged from None
-        if version != FORMAT:
-            raise UserError(
-                f"{path}: features of format {version}, this program reads {FORMAT}; "
-                "run preprocess.py into another --features_dir"
-            )
-        if not {"corpus", "class_names", "settings"} <= description.keys():
-            raise damaged
-        return description
-
-
-def write_atomic(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Make a file complete or not at all: write beside, sync, rename.
-
-    The bytes are made in memory first, so the file on disk is one sequential write.
-    """
-    buffer = io.BytesIO()
-    write(buffer)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with beside.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException as error:
-        beside.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not error.filename:  # a full disk names no file
-            error.filename = str(path)
-        raise
-
-
-def remove_partial_files(root: Path, names: Container[str] | None = None) -> None:
-    """Sweep away what a killed run left half written below ``root``.
-
-    ``names`` limits it to files that were to be called so: others may be under way elsewhere.
-    """
-    for folder, _, files in os.walk(root):
-        for file in files:
-            partial = PARTIAL.fullmatch(file)
-            if partial and (names is None or partial["name"] in names):
-                (Path(folder) / file).unlink(missing_ok=True)
+        mend = "remove the folder and run preprocess.py again"
+        return read_json(path, mend, lambda content: _check_description(path, content))
 
 
 def _load_array(path: Path) -> np.ndarray:
@@ -272,7 +226,7 @@ def _same_length(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _load_faces(path: Path) -> FaceTrack:
-    arrays = _load_archive(path)
+    arrays = load_archive(path)
     ends = np.cumsum(arrays.pop("jpeg_bytes"))
     coded = arrays.pop("jpeg")
     jpeg = [part.tobytes() for part in np.split(coded, ends[:-1])] if len(ends) else []
@@ -282,7 +236,18 @@ def _load_faces(path: Path) -> FaceTrack:
     return track
 
 
-def _load_archive(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+def load_archive(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+    """Arrays of an npz, or those of ``names``.
+
+    Raises:
+        ValueError: together they are larger than any clip's: a small file can unpack to terabytes.
+        KeyError: it holds no such array.
+        Exception: what numpy, zip and zlib make of a damaged file.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(part.file_size for part in archive.infolist())
+    if size > MOST_BYTES:
+        raise ValueError(f"it unpacks to {size / 1e9:.1f} GB, more than {MOST_BYTES / 1e9:.1f}")
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] for name in names or archive.files}
 
@@ -297,31 +262,34 @@ def _read(path: Path, load: Callable[[], Any]) -> Any:
         raise UserError(f"{path}: damaged ({reason}); {AGAIN}") from error
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A CSV file with a heading, whole or not at all."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    write_atomic(path, lambda file: file.write(text.getvalue().encode()))
+def _check_description(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """features.json, if it is what this program writes; what it trips over is damage."""
+    if content["format"] != FORMAT:
+        raise UserError(
+            f"{path}: features of format {content['format']}, this program reads {FORMAT}; "
+            "run preprocess.py into another --features_dir"
+        )
+    names, settings = content["class_names"], content["settings"]
+    sound = (
+        isinstance(content["corpus"], str)
+        and isinstance(settings, dict)
+        and isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and len(set(names)) == len(names) > 0
+    )
+    if not sound:
+        raise ValueError("not what this program writes")
+    return content
 
 
 def _read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        try:
-            rows = list(reader)
-        except (ValueError, csv.Error) as error:
-            raise UserError(f"{path}: damaged ({first_line(error)}); {AGAIN}") from None
-        missing = [name for name in columns if name not in (reader.fieldnames or ())]
-        if missing:
-            raise UserError(f"{path}: has no column {missing[0]}; {AGAIN}")
-        for row in rows:
-            if None in row or None in row.values():
-                raise UserError(f"{path}: damaged row {row}; {AGAIN}")
-        return rows
+    heading, rows = read_csv(path, AGAIN)
+    missing = [name for name in columns if name not in heading]
+    if missing:
+        raise UserError(f"{path}: has no column {missing[0]}; {AGAIN}")
+    return rows
 
 
 def _parse_record(path: Path, row: dict[str, str]) -> Record:

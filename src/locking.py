@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TextIO
 
 from src.errors import UserError
+from src.files import open_unlinked
 
 NAME = ".lock"
 
@@ -44,7 +45,7 @@ def only_run_in(folder: Path, name: str = NAME, beside_others: bool = False) -> 
 def _open(path: Path, kind: int) -> TextIO:
     """The locked file. One that its last holder removed while it was being opened is no lock."""
     while True:
-        file = path.open("a+")
+        file = open_unlinked(path, "a+")
         try:
             fcntl.flock(file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -57,15 +58,15 @@ def _open(path: Path, kind: int) -> TextIO:
             ) from None
         except OSError:  # a file system without locks
             return file
-        if is_current(file):
+        if is_current(path, file):
             return file
         file.close()
 
 
-def is_current(file: TextIO) -> bool:
+def is_current(path: Path, file: TextIO) -> bool:
     """Whether an open file is still the one under its name."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))
+        return os.path.samestat(os.fstat(file.fileno()), path.lstat())
     except FileNotFoundError:
         return False
 

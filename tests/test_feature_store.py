@@ -18,9 +18,8 @@ from src.feature_store import (
     Failure,
     FeatureStore,
     Record,
-    remove_partial_files,
-    write_atomic,
 )
+from src.files import remove_partial_files, write_atomic
 from src.preprocessing.faces import FaceTrack, encode_jpeg
 from src.preprocessing.text import TextError, read_word_embeddings
 from tests.media import portrait

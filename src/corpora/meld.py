@@ -11,8 +11,9 @@ from pathlib import Path
 
 from src.corpora.clip import Clip, Corpus, Labels
 from src.corpora.rows import Row, read_rows
-from src.corpora.takes import files_below, note
+from src.corpora.takes import files_below
 from src.errors import UserError
+from src.telling import note
 
 CLASS_NAMES = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from src.corpora.clip import Clip, Corpus, Labels
 from src.corpora.rows import Row, read_rows
-from src.corpora.takes import note
 from src.errors import UserError
+from src.telling import note
 
 NAME = "table.csv"
 LABELS = {"integrated": "label", "face": "face_label", "speech": "speech_label"}

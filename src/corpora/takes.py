@@ -4,10 +4,11 @@ The files of a take must never become clips of their own: they would sit on both
 and a model would be tested on what it was trained on.
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from src.telling import note
 
 
 class TakeFile(NamedTuple):
@@ -35,11 +36,6 @@ def choose_takes(files: Iterable[TakeFile]) -> list[Path]:
         if file.take not in chosen or file.rank < chosen[file.take].rank:
             chosen[file.take] = file
     return sorted((file.path for file in chosen.values()), key=lambda path: path.stem)
-
-
-def note(message: str) -> None:
-    """One line on stderr about what was passed over."""
-    print(f"note: {message}", file=sys.stderr)
 
 
 def note_passed_over(corpus: str, paths: Sequence[Path], reason: str) -> None:

@@ -1,6 +1,5 @@
 """Which clips a run trains on, validates on and tests on."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from sklearn.model_selection import GroupKFold
 
 from src.errors import UserError
 from src.feature_store import FeatureStore, Record
+from src.files import read_json
 
 TARGETS = ("integrated", "face", "speech")
 
@@ -183,18 +183,9 @@ def _check(
 
 def _read_folds(path: Path, n_folds: int) -> dict[str, int]:
     """Speaker -> fold from ``{"folds": [["01", ...], ...]}`` or the list alone."""
-    if not path.is_file():
-        raise UserError(f"--folds_file {path}: no such file")
-    try:
-        content: Any = json.loads(path.read_text("utf-8"))
-        lists = content["folds"] if isinstance(content, dict) else content
-        if not all(isinstance(names, list) for names in lists):
-            raise TypeError("a fold is a list of speakers")
-        pairs = [(str(name), k) for k, names in enumerate(lists, 1) for name in names]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(
-            f'--folds_file {path}: wants JSON like {{"folds": [["01", "02"], ["03"]]}}'
-        ) from None
+    mend = 'it wants JSON like {"folds": [["01", "02"], ["03"]]}'
+    lists = read_json(path, mend, _parse_lists, "--folds_file")
+    pairs = [(name, k) for k, names in enumerate(lists, 1) for name in names]
     if len(lists) != n_folds:
         raise UserError(f"--folds_file {path}: holds {len(lists)} folds, --n_folds is {n_folds}")
     if len(dict(pairs)) != len(pairs):
@@ -202,3 +193,10 @@ def _read_folds(path: Path, n_folds: int) -> dict[str, int]:
             f"--folds_file {path}: names a speaker in two folds; folds must be disjoint"
         )
     return dict(pairs)
+
+
+def _parse_lists(content: Any) -> list[list[str]]:
+    lists = content["folds"] if isinstance(content, dict) else content
+    if not isinstance(lists, list) or not all(isinstance(names, list) for names in lists):
+        raise TypeError("a fold is a list of speakers")
+    return [[str(name) for name in names] for names in lists]

@@ -1,5 +1,6 @@
 """What happens to one sample on its way into a batch. Randomness comes from the generator given."""
 
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from src.lazy import Lazy
 from src.preprocessing.audio import FRAME_SECONDS
 
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it asks a package index
 albumentations = Lazy("albumentations")  # for --brightness above 0 alone
 STRIDE = 32  # the speech network halves time five times: lengths are padded to a multiple of this
 TIME_JITTER = 0.1  # share of a clip's frames that may be cut off at either end

@@ -3,7 +3,6 @@
 import io
 import pickle
 import socket
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
+from src.telling import tell
 
 TIMEOUT_SECONDS = 10.0
 _FAILURES = (OSError, EOFError, RuntimeError, KeyError, ValueError, pickle.UnpicklingError)
@@ -76,5 +76,5 @@ def _without(name: str, url: str, pretrained: str, error: Exception) -> bool:
         message = f"--pretrained true: {name} weights cannot be had ({reason}); {mend}"
         raise UserError(f"{message}, or give --pretrained auto or false") from error
     line = f"warning: no {name} weights ({reason}); starting from random ones; {mend} to have them"
-    print(line, file=sys.stderr)
+    tell(line)
     return False

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src.feature_store import write_csv
+from src.files import write_csv
 from src.prediction.predictor import Answer, present
 from src.prediction.reading import Reading
 

@@ -1,15 +1,13 @@
 """Temperature scaling (Guo et al. 2017, arXiv 1706.04599), stored beside the checkpoint."""
 
-import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from src.errors import UserError
-from src.feature_store import write_atomic
+from src.files import read_json, write_json
 from src.metrics import calibration_error
 
 RANGE = (0.05, 20.0)
@@ -40,20 +38,20 @@ def read_temperature(checkpoint: Path) -> float:
     path = calibration_path(checkpoint)
     if not path.is_file():
         return 1.0
-    try:
-        temperature = float(json.loads(path.read_text("utf-8"))["temperature"])
-        if not RANGE[0] <= temperature <= RANGE[1]:
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: damaged; remove it, or run --calibrate True again") from None
+    return read_json(path, "remove it, or run --calibrate True again", _parse_temperature)
+
+
+def _parse_temperature(content: dict[str, Any]) -> float:
+    temperature = float(content["temperature"])
+    if not RANGE[0] <= temperature <= RANGE[1]:
+        raise ValueError(f"{temperature} is no temperature")
     return temperature
 
 
 def write_calibration(checkpoint: Path, calibration: Calibration) -> Path:
     """Store a calibration beside its checkpoint; returns where."""
     path = calibration_path(checkpoint)
-    text = json.dumps(calibration._asdict(), indent=2) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_json(path, calibration._asdict())
     return path
 
 

@@ -17,7 +17,7 @@ from src.batch import Batch
 from src.data.transforms import STRIDE
 from src.errors import UserError, first_line
 from src.face_track import EMBEDDING_SIZE
-from src.feature_store import write_atomic
+from src.files import write_atomic
 from src.prediction.members import Member
 from src.preprocessing.audio import FRAME_SECONDS, N_MELS, SAMPLE_RATE
 

@@ -1,20 +1,19 @@
 """What is to be answered: files, folders and splits, as items in a fixed order."""
 
-import csv
-import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from src.corpora import Clip, Labels, qia2020, ravdess
 from src.data.examples import Folds, load_parts
 from src.errors import UserError
 from src.feature_store import SPLITS, FeatureStore, Record
+from src.files import read_csv, read_json
 from src.paths import HOME
 from src.prediction.members import Member
 from src.preprocessing.audio import ANALYSIS
+from src.telling import tell
 from src.training.setup import FEATURE_SETTINGS
 
 MEDIA = (*qia2020.MEDIA, ".m4v", ".mpg", ".mpeg", ".3gp", ".mp3", ".ogg", ".opus", ".aac", ".wma")
@@ -66,15 +65,10 @@ def read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int]:
     Raises:
         UserError: no such file, other columns, or a label that the models do not know.
     """
-    if not path.is_file():
-        raise UserError(f"--labels {path}: no such file; give a CSV with FileID,Emotion")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [(row["FileID"].strip(), row["Emotion"].strip()) for row in csv.DictReader(file)]
-    except (KeyError, AttributeError):
-        raise UserError(f"--labels {path}: wants the columns FileID,Emotion") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise UserError(f"--labels {path}: is not UTF-8 text in CSV form") from None
+    heading, found = read_csv(path, "give a CSV with the columns FileID,Emotion", "--labels")
+    if not {"FileID", "Emotion"} <= set(heading):
+        raise UserError(f"--labels {path}: wants the columns FileID,Emotion")
+    rows = [(row["FileID"].strip(), row["Emotion"].strip()) for row in found]
     for identifier, emotion in rows:
         if emotion not in class_names:
             known = " ".join(class_names)
@@ -164,17 +158,24 @@ def _part_of_runs(store: FeatureStore, split: str, members: Sequence[Member]) ->
 def _folds_of_run(store: FeatureStore, member: Member) -> Folds:
     """The folds that a run was trained with, from the config.json of its folder."""
     path = member.checkpoint.path.parent / "config.json"
-    try:
-        options = json.loads(path.read_text("utf-8"))["options"]
-        names = ("n_folds", "fold", "folds_file")
-        folds = Folds(*(options[name] for name in names), options.get("valid_fold", 1))
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{store.root}: has no official splits, and {path} does not say which folds the model "
-            "was trained on; give --split all"
-        ) from None
+    mend = (
+        f"{store.root} has no official splits, and the file does not say which folds the model was "
+        "trained on; give --split all"
+    )
+    folds = read_json(path, mend, _parse_folds)
     if not folds.n_folds:
         raise UserError(f"{store.root}: has no official splits; give --split all")
+    return folds
+
+
+def _parse_folds(config: dict[str, Any]) -> Folds:
+    options = config["options"]
+    numbers = [options[name] for name in ("n_folds", "fold")]
+    folds = Folds(*numbers, options["folds_file"], options.get("valid_fold", 1))
+    if not all(isinstance(number, int) and number >= 0 for number in (*numbers, folds.valid_fold)):
+        raise ValueError("no numbers of folds")
+    if not isinstance(folds.folds_file, str):
+        raise ValueError("no name of a file")
     return folds
 
 
@@ -235,7 +236,7 @@ def _unique_ids(items: Sequence[Item]) -> list[Item]:
         ]
     twice = [name for name, count in Counter(i.clip.id for i in items).items() if count > 1]
     if twice:
-        print(f"warning: {twice[0]} is given more than once; so are its rows", file=sys.stderr)
+        tell(f"warning: {twice[0]} is given more than once; so are its rows")
     return list(items)
 
 

@@ -2,7 +2,6 @@
 another can say, and none is scored on one.
 """
 
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 from src.errors import UserError
 from src.prediction.inputs import Item
 from src.prediction.members import Member
+from src.telling import note
 from src.training.met import Standing
 
 
@@ -60,7 +60,7 @@ def judged(items: list[Item], members: Sequence[Member], scored: bool) -> tuple[
             f"nothing to score: {_every(members)} trained on each of the {len(items)} clips or on "
             "others of its speaker; give clips that are new, or leave out --report"
         )
-    _note(items, members, judges, left)
+    _tell(items, members, judges, left)
     kept = [item for item, answered in zip(items, left, strict=True) if answered]
     return kept, Judges(judges.standing[left], judges.may[left])
 
@@ -82,7 +82,7 @@ def _standing(item: Item, member: Member) -> Standing:
     return met.standing(item.places, item.clip.speaker or "")
 
 
-def _note(
+def _tell(
     items: Sequence[Item], members: Sequence[Member], judges: Judges, left: np.ndarray
 ) -> None:
     trained = judges.standing == Standing.TRAINED
@@ -91,26 +91,22 @@ def _note(
     untold = [member.name for member in members if member.checkpoint.met is None]
     validated = (judges.may & (judges.standing == Standing.VALIDATED)).any(axis=1)
     if untold:
-        _say(f"{untold[0]} does not say which clips it was trained on: it may know these")
+        note(f"{untold[0]} does not say which clips it was trained on: it may know these")
     if some.any():
         asked = judges.may[some].sum(axis=1)
-        _say(
+        note(
             f"{some.sum()} of {len(items)} clips are answered only by the models that were not "
             f"trained on them or their speaker ({asked.min()} to {asked.max()} of {len(members)})"
         )
     if every.any():
         told = "left out" if not left.all() else "answered better than new ones would be"
-        _say(
+        note(
             f"{every.sum()} of {len(items)} clips are {told}: {_every(members)} trained on them or "
             "on others of their speaker"
         )
     if validated.any():
-        _say(f"{validated.sum()} of {len(items)} clips chose the epoch of the models that answer")
+        note(f"{validated.sum()} of {len(items)} clips chose the epoch of the models that answer")
 
 
 def _every(members: Sequence[Member]) -> str:
     return "the model was" if len(members) == 1 else "every model was"
-
-
-def _say(line: str) -> None:
-    print(f"note: {line}", file=sys.stderr)

@@ -67,7 +67,17 @@ class PredictOptions:
 
     batch_size: int = flag(32, "clips at once", "running", low=1)
     num_workers: int = flag(
-        cores(), "processes that read clips, at most one a core", "running", low=0
+        cores(),
+        "processes that read clips, at most one a core; 0 reads in this one",
+        "running",
+        low=0,
+    )
+    clip_timeout: float = flag(
+        600.0,
+        "seconds a clip, or a minute of a longer recording, may take to read before its row stays "
+        "empty; 0 waits for ever, and so do 0 workers",
+        "running",
+        low=0,
     )
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")

@@ -1,6 +1,5 @@
 """Items to answers: read, batched, answered by every model, joined; in input order."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,11 +10,11 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from src.data.dataset import Sample, collate
-from src.errors import UserError
 from src.feature_store import Record
 from src.prediction.inputs import Item
 from src.prediction.members import Member, join
 from src.prediction.reading import ItemReader, Prepared, Reading, load
+from src.telling import tell
 from src.training.loop import evaluate
 from src.training.setup import MODALITIES
 
@@ -77,16 +76,19 @@ class Predictor:
         """The items as these models read them."""
         return ItemReader(items, self.readings, self.weights, self.n_views)
 
-    def answers(self, items: Sequence[Item], batch_size: int, num_workers: int) -> Iterator[Answer]:
+    def answers(
+        self, items: Sequence[Item], batch_size: int, num_workers: int, clip_timeout: float = 0.0
+    ) -> Iterator[Answer]:
         """An answer an item, in order, with a progress bar.
 
         Raises:
-            UserError: a process that reads clips died.
+            UserError: a process that reads clips could not start.
         """
-        workers = num_workers if len(items) > 1 else 0
-        batches = load(self.reader(items), min(batch_size, 8 * max(1, len(items) // 8)), workers)
+        size = min(batch_size, 8 * max(1, len(items) // 8))
+        workers = min(num_workers, len(items))
+        batches = load(self.reader(items), size, workers, clip_timeout)
         with tqdm(total=len(items), desc="predict", unit="clip", disable=None) as bar:
-            for prepared in _survive(batches):
+            for prepared in batches:
                 for answer in self.answer_batch(prepared, items):
                     bar.update()
                     yield answer
@@ -136,19 +138,6 @@ class Predictor:
         return softmax(answers.astype(np.float64) / member.temperature, axis=1)
 
 
-def _survive(batches: Iterator[list[Prepared]]) -> Iterator[list[Prepared]]:
-    """Batches; a process that died becomes one line."""
-    try:
-        yield from batches
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error):
-            raise
-        raise UserError(
-            "a process that reads clips died (out of memory?); give fewer --num_workers or a "
-            "smaller --batch_size"
-        ) from None
-
-
 def present(record: Record | None, readings: Sequence[Reading]) -> list[str]:
     """Which modalities of a clip the models read: speech, face, text."""
     if record is None:
@@ -173,7 +162,7 @@ def explain(answer: Answer, readings: Sequence[Reading]) -> str:
 
 def warn(line: str) -> None:
     """A line on stderr that leaves the progress bar whole."""
-    tqdm.write(f"warning: {' '.join(line.split())}", file=sys.stderr)
+    tell(f"warning: {line}")
 
 
 _ABSENT = {

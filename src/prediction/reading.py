@@ -1,6 +1,6 @@
 """Items to samples: the code of preprocess.py and train.py, with the features held in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from src.corpora import Labels
 from src.data.dataset import FeatureDataset, Inputs, Sample
@@ -22,6 +22,9 @@ from src.prediction.inputs import Item
 from src.prediction.views import views_of
 from src.preprocessing.jobs import Job, process
 from src.preprocessing.pipeline import FeatureSettings, Tools
+from src.preprocessing.workers import Crew, Lost, answers
+
+AHEAD = 4  # batches begun before the first of them is complete
 
 
 class MemoryStore(FeatureStore):
@@ -183,16 +186,48 @@ class ItemReader(Dataset):
         return [view._replace(id=f"{index}.{number}") for number, view in enumerate(views)]
 
 
-def load(reader: ItemReader, batch_size: int, num_workers: int) -> DataLoader:
-    """Lists of ``Prepared``, in the order of the items."""
-    return DataLoader(
-        reader,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=list,
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),
+def load(
+    reader: ItemReader, batch_size: int, num_workers: int, clip_timeout: float
+) -> Iterator[list[Prepared]]:
+    """Lists of ``Prepared``, in the order of the items.
+
+    An item that kills its process, or takes longer than ``clip_timeout`` seconds, has failed.
+    Without workers there is nobody to watch over the items.
+
+    Raises:
+        UserError: a process could not start.
+    """
+    starts = range(0, len(reader), batch_size)
+    if not num_workers:
+        yield from ([reader[index] for index in _batch(reader, s, batch_size)] for s in starts)
+        return
+    crew = Crew(_start_worker, (reader,), _read, clip_timeout)
+    read: dict[int, Prepared] = {}
+    complete = 0  # items of the batches that were handed on
+    found = answers(
+        range(len(reader)), num_workers, crew, lambda job: job < complete + AHEAD * batch_size
     )
+    for start in starts:
+        batch = _batch(reader, start, batch_size)
+        while not all(index in read for index in batch):
+            answer = next(found)
+            if isinstance(answer, Lost):
+                nothing = [[] for _ in reader.readings]
+                answer = Prepared(answer.job, None, nothing, [answer.reason])
+            read[answer.index] = answer
+        complete = batch.stop
+        yield [read.pop(index) for index in batch]
+
+
+def _batch(reader: ItemReader, start: int, size: int) -> range:
+    return range(start, min(start + size, len(reader)))
+
+
+_worker: dict[str, ItemReader] = {}
+
+
+def _read(index: int) -> Prepared:
+    return _worker["reader"][index]
 
 
 def _misfit(features: Features, inputs: Inputs) -> str:
@@ -205,6 +240,7 @@ def _misfit(features: Features, inputs: Inputs) -> str:
     return f"text: its words have {width} numbers each, the model reads {inputs.text_dim}"
 
 
-def _start_worker(_: int) -> None:
+def _start_worker(_: int, reader: ItemReader) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    _worker["reader"] = reader

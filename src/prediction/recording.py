@@ -30,6 +30,7 @@ from src.preprocessing.pipeline import (
     shows_face,
 )
 from src.preprocessing.video import probe, read_frames, read_waveform
+from src.telling import printable
 
 PAUSE_DECIBEL = 40.0  # below the recording's level: a window that stays there holds no speech
 
@@ -113,7 +114,10 @@ def read_recording(path: Path, settings: FeatureSettings, tools: Tools) -> Recor
         return Recording(duration, settings, waveform, level, None, None)
     times = np.arange(0, duration, settings.face_stride * FRAME_SECONDS)
     frames = tqdm(
-        read_frames(path, times), desc=f"faces of {path.name}", total=len(times), disable=None
+        read_frames(path, times),
+        desc=f"faces of {printable(path.name)}",
+        total=len(times),
+        disable=None,
     )
     every = detect_every(settings)
     faces = track_faces(times, frames, tools.detector, settings.jpeg_quality, every)

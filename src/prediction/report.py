@@ -1,9 +1,6 @@
 """``report.html`` and ``report.json``: what a run, or several, are worth on labelled clips."""
 
 import base64
-import csv
-import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +9,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
-from src.errors import UserError
-from src.feature_store import write_atomic
+from src.errors import UserError, first_line
+from src.files import read_csv, write_atomic, write_json
 from src.prediction.attention import attention_over_time
 from src.prediction.inputs import Item
 from src.prediction.members import Member
@@ -23,9 +20,10 @@ from src.prediction.reading import ItemReader
 from src.prediction.scenes import scene_of
 from src.prediction.scores import System, compare, reliability
 from src.training.checkpoint import BEST
-from src.training.plots import draw_confusion, draw_curves
+from src.training.plots import CURVES, draw_confusion, draw_curves
 
 TEMPLATE = "report.html"
+NUMBERS = "report.json"
 MOST_COMPARED = 9  # systems: of 30 models there would be 465 pairs
 
 
@@ -54,7 +52,7 @@ class Report:
         """Draw and write everything; returns what report.json holds."""
         numbers = self._numbers()
         self._draw(numbers)
-        write_json(self.folder / "report.json", numbers)
+        write_json(self.folder / NUMBERS, numbers)
         page = _render(numbers, self.pictures)
         write_atomic(self.folder / TEMPLATE, lambda file: file.write(page.encode()))
         return numbers
@@ -224,20 +222,6 @@ def labelled(answers: Sequence[Answer], label: str) -> list[Answer]:
     return known
 
 
-def write_json(path: Path, content: Any) -> None:
-    """JSON, whole or not at all; what is not a number becomes null."""
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
@@ -251,11 +235,15 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _history(path: Path) -> list[dict[str, float]]:
+    mend = "remove it to have a report without curves"
+    heading, rows = read_csv(path, mend)
+    missing = [name for name in CURVES if name not in heading]
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    except (ValueError, TypeError, csv.Error):
-        raise UserError(f"{path}: damaged; remove it to have a report without curves") from None
+        if missing or not rows:
+            raise ValueError(f"no {' '.join(missing) or 'rows'}")
+        return [{name: float(row[name]) for name in CURVES} for row in rows]
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({first_line(error)}); {mend}") from None
 
 
 def _render(numbers: dict[str, Any], pictures: dict[str, list[tuple[str, Path]]]) -> str:

@@ -1,6 +1,5 @@
 """What predict.py does, from its flags."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 
 from src.errors import UserError
+from src.files import check_output
 from src.prediction.answers import write_answers
 from src.prediction.calibration import fit_temperature, write_calibration
 from src.prediction.export import export
@@ -16,9 +16,10 @@ from src.prediction.judges import Judges, judged, own_validation_clips
 from src.prediction.members import Member, load_members
 from src.prediction.options import PredictOptions
 from src.prediction.predictor import Answer, Predictor, explain, warn
-from src.prediction.report import TEMPLATE, Report, label_of, labelled
+from src.prediction.report import NUMBERS, TEMPLATE, Report, label_of, labelled
 from src.prediction.timeline import write_timelines
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
+from src.telling import note, say
 from src.training.devices import allow_tf32, choose_device
 from src.training.setup import loader_workers
 
@@ -51,8 +52,10 @@ def predict(options: PredictOptions) -> int:
         device,
     )
     if options.export:
+        check_output("export", Path(options.export), [m.checkpoint.path for m in members])
         return _export(options, members)
     items = _items(options, members)
+    _check_outputs(options, members, items)
     if options.calibrate:
         return _calibrate(options, _predictor(options, members, items, device), items)
     items, judges = judged(items, members, bool(options.report))
@@ -60,9 +63,25 @@ def predict(options: PredictOptions) -> int:
     predictor = _predictor(options, members, items, device, asked)
     if options.timeline:
         answered = write_timelines(options, predictor, items)
-        print(f"{options.output}: {answered} of {len(items)} recordings answered")
+        say(f"{options.output}: {answered} of {len(items)} recordings answered")
         return 0 if answered else 1
     return _answer(options, predictor, items, judges)
+
+
+def _check_outputs(
+    options: PredictOptions, members: Sequence[Member], items: Sequence[Item]
+) -> None:
+    """Refuse, before the work, what cannot be written or would overwrite what is read."""
+    inputs = [member.checkpoint.path for member in members]
+    inputs += [item.clip.path for item in items if item.store is None]
+    for store in {item.store.root: item.store for item in items if item.store}.values():
+        inputs += [store.root / "features.json", *store.root.glob("*/manifest.csv")]
+    inputs += [Path(options.labels)] if options.labels else []
+    if not options.calibrate:
+        check_output("output", Path(options.output), inputs)
+    if options.report:
+        for name in (TEMPLATE, NUMBERS):
+            check_output("report", Path(options.report) / name, inputs)
 
 
 def _answer(
@@ -72,7 +91,7 @@ def _answer(
     names = predictor.members[0].checkpoint.class_names
     write_answers(Path(options.output), answers, names, predictor.readings, options.probabilities)
     given = sum(answer.given for answer in answers)
-    print(f"{options.output}: {given} of {len(answers)} clips answered")
+    say(f"{options.output}: {given} of {len(answers)} clips answered")
     if options.report:
         _report(options, predictor, answers, judges)
     return 0 if given else 1
@@ -95,14 +114,14 @@ def _report(
     )
     scores = report.write()["scores"]
     shown = ", ".join(f"{name} {scores[key]:.4f}" for name, key in REPORTED.items())
-    print(f"{folder / TEMPLATE}: {scores['clips']} clips, {shown}")
+    say(f"{folder / TEMPLATE}: {scores['clips']} clips, {shown}")
 
 
 def _export(options: PredictOptions, members: list[Member]) -> int:
     if len(members) > 1:
         raise UserError("--export writes one model; give one checkpoint to --weights")
     written = export(members[0], Path(options.export))
-    print(
+    say(
         f"{written.path}: inputs {' '.join(written.inputs)}; "
         f"largest difference from torch {written.difference:.1e}"
     )
@@ -125,7 +144,7 @@ def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item])
         logits = np.log(np.maximum(probabilities[known], 1e-300))
         fitted = fit_temperature(logits, labels[known])
         path = write_calibration(member.checkpoint.path, fitted)
-        print(
+        say(
             f"{path}: temperature {fitted.temperature:.4f}, on {fitted.clips} clips loss "
             f"{fitted.loss_before:.4f} -> {fitted.loss_after:.4f}, calibration error "
             f"{fitted.calibration_error_before:.4f} -> {fitted.calibration_error_after:.4f}"
@@ -159,7 +178,8 @@ def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -
     """All answers; what was wrong with an item is a line on stderr as soon as it is known."""
     answers = []
     workers = loader_workers(options.num_workers)
-    for answer in predictor.answers(items, options.batch_size, workers):
+    found = predictor.answers(items, options.batch_size, workers, options.clip_timeout)
+    for answer in found:
         line = explain(answer, predictor.readings)
         if line:
             warn(line)
@@ -185,7 +205,7 @@ def _vggface(choice: str, members: Sequence[Member], items: Sequence[Item]) -> P
                     f"{member.checkpoint.path}: reads VGG-Face embeddings; give --vggface_weights "
                     "FILE, or answer a split of features/"
                 )
-        print("note: without VGG-Face weights faces count as absent", file=sys.stderr)
+        note("without VGG-Face weights faces count as absent")
         return None
     FaceEmbedder(weights)  # a file that is none fails here, and not in every clip
     found = fingerprint(weights)

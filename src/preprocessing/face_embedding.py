@@ -13,6 +13,7 @@ from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
 from torch.nn import functional
 
 from src.errors import UserError, first_line
+from src.telling import note
 
 URL = (
     "https://github.com/timesler/facenet-pytorch/releases/download/"
@@ -111,11 +112,10 @@ def _download(target: Path) -> bool:
     try:
         torch.hub.download_url_to_file(URL, str(target), progress=sys.stderr.isatty())
     except (OSError, HTTPException) as error:
-        print(
-            f"note: VGG-Face weights cannot be downloaded ({first_line(error)}); embeddings are "
+        note(
+            f"VGG-Face weights cannot be downloaded ({first_line(error)}); embeddings are "
             "skipped. Give the file by --vggface_weights FILE and run again, or train the face on "
-            "resnet3d.",
-            file=sys.stderr,
+            "resnet3d."
         )
         return False
     finally:

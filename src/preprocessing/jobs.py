@@ -13,8 +13,8 @@ from src.feature_store import (
     Failure,
     FeatureStore,
     Record,
-    remove_partial_files,
 )
+from src.files import refuse_links, remove_partial_files
 from src.preprocessing.journal import Known, Outcome
 from src.preprocessing.pipeline import ClipFeatures, FeatureSettings, Tools, embed_faces, extract
 
@@ -104,6 +104,8 @@ def _sweep(store: FeatureStore, corpus: Corpus) -> None:
         files = (_file_name(clip, modality) for modality in SUFFIXES)
         names.setdefault(clip.split, set()).update(files)
     for split, own in names.items():
+        for folder in MODALITY_FOLDERS.values():
+            refuse_links(store.root / split / folder, within=store.root)
         remove_partial_files(store.root / split, own)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from src.feature_store import Failure, FeatureStore, Record
+from src.files import open_unlinked
 
 
 class Outcome(NamedTuple):
@@ -43,8 +44,8 @@ class Journal:
 
     def _append(self, outcome: Outcome) -> None:
         # Opened each time: whoever merges meanwhile takes the file away.
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(outcome, ensure_ascii=False) + "\n")
+        with open_unlinked(self.path, "a") as file:
+            file.write(json.dumps(outcome) + "\n")
 
 
 def read_known(store: FeatureStore) -> Known:

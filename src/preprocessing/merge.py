@@ -1,15 +1,16 @@
 """What all processes found, in one manifest: done by whichever finishes last."""
 
 import fcntl
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from src.corpora import Clip, Corpus
-from src.feature_store import MODALITY_FOLDERS, FeatureStore, remove_partial_files
+from src.feature_store import MODALITY_FOLDERS, FeatureStore
+from src.files import open_unlinked, remove_partial_files
 from src.locking import is_current
 from src.preprocessing.jobs import label_columns
 from src.preprocessing.journal import Known, Outcome, find_journals, read_known
+from src.telling import note, say, tell
 
 LISTS = ("manifest.csv", "failures.csv", "features.json")
 
@@ -20,9 +21,9 @@ def folder_lock(store: FeatureStore) -> Iterator[None]:
     store.root.mkdir(parents=True, exist_ok=True)
     path = store.root / ".lock"
     while True:
-        with path.open("a") as file:
+        with open_unlinked(path, "a") as file:
             fcntl.lockf(file, fcntl.LOCK_EX)
-            if not is_current(file):  # removed by its last holder while this process waited
+            if not is_current(path, file):  # removed by its last holder while this process waited
                 continue
             try:
                 yield
@@ -63,16 +64,16 @@ def summarise(
         for modality in MODALITY_FOLDERS
     )
     where = f" (see {store.root}/*/failures.csv)" if failed else ""
-    print(
+    say(
         f"{corpus.name}: {len(outcomes)} clips, {done} extracted now, {failed} failed{where}; "
         f"with {counts}; features in {store.root}"
     )
     missing = len(corpus.clips) - len(outcomes)
     if missing:
-        print(f"note: {missing} clips are not extracted yet", file=sys.stderr)
+        note(f"{missing} clips are not extracted yet")
     too_many = failed > max_failures / 100 * len(outcomes)
     if too_many:
-        print(f"error: more than {max_failures:g} % of the clips failed", file=sys.stderr)
+        tell(f"error: more than {max_failures:g} % of the clips failed")
     return int(too_many)
 
 

@@ -1,6 +1,5 @@
 """A corpus to ``features/``: what is missing is extracted by a pool of workers, nothing else."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from src.preprocessing.transcripts import (
     find_pending,
     open_embedder,
 )
+from src.telling import note, say
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
 RUN_LOCK = ".run.lock"
@@ -150,10 +150,9 @@ def _open_embedder(options: PreprocessOptions, corpus: Corpus) -> WordEmbedder |
             f"{corpus.name}: has no transcripts; leave out --text_encoder and --word_vectors"
         )
     if transcripts and not embedder:
-        print(
-            f"note: {transcripts} transcripts are left as they are; --text_encoder or "
-            "--word_vectors embeds them, now or later",
-            file=sys.stderr,
+        note(
+            f"{transcripts} transcripts are left as they are; --text_encoder or "
+            "--word_vectors embeds them, now or later"
         )
     return embedder
 
@@ -207,7 +206,7 @@ def _finish(
     if not missing:
         return summarise(store, corpus, known, done, max_failures)
     failed = sum(bool(outcome.failures) for outcome in journal.done.values())
-    print(
+    say(
         f"{corpus.name}: shard {shard}, {done} clips extracted now, {failed} failed; {missing} "
         f"clips of other shards are still to come; features in {store.root}"
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from src.errors import first_line
+from src.feature_store import load_archive
 
 
 class TextError(Exception):
@@ -18,8 +19,7 @@ def read_word_embeddings(path: Path) -> np.ndarray | None:
         TextError: unreadable, no such key, of another rank or type, or not finite.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            words = archive["word_embed"]
+        words = load_archive(path, ("word_embed",))["word_embed"]
     except KeyError:
         raise TextError("holds no array named word_embed") from None
     except Exception as error:  # numpy raises what zip, zlib and its header parser raise

@@ -107,8 +107,11 @@ def _load(source: str) -> tuple[Any, Any]:
     transformers.logging.disable_progress_bar()
     folder = source if Path(source).is_dir() else _fetch(source, hub)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model = transformers.AutoModel.from_pretrained(folder, use_safetensors=True)
+        # a folder may name code of its own: it is never run, and nobody is asked whether it may
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = transformers.AutoModel.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False
+        )
     except Exception as error:  # the library raises what its file formats raise
         raise UserError(
             f"--text_encoder {source}: not an encoder ({first_line(error)}); wants {FILES}"

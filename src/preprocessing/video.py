@@ -23,6 +23,12 @@ else:
     av = Lazy("av")  # only who opens media needs ffmpeg
 librosa = Lazy("librosa")
 
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,asf,mpeg,mpegts,mpegvideo,mxf,nut,rm,dv,ivf,"
+    "wav,w64,aiff,au,caf,flac,mp3,ogg,aac,amr,ac3,eac3,wv,ape,tta"
+)
+ONLY_FILES = {"protocol_whitelist": "file", "format_whitelist": CONTAINERS}
+MOST_SECONDS = 4 * 3600.0  # of a file: what its timestamps say may be days, of a few kilobytes
 LATE_SECONDS = 0.05  # a gap in the sound smaller than this is jitter of the muxer
 SHOW_SECONDS = 0.5  # a frame stays on screen this long when no other follows
 
@@ -48,6 +54,7 @@ def probe(path: Path) -> MediaInfo:
     with _open(path) as container:
         video = [s for s in container.streams.video if not _is_cover(s)]
         duration = container.duration / av.time_base if container.duration else 0.0
+        _check_length(duration)
         return MediaInfo(max(duration, 0.0), bool(container.streams.audio), bool(video))
 
 
@@ -68,6 +75,7 @@ def read_waveform(path: Path) -> np.ndarray:
         for block, frame_rate, time in _audio_blocks(container, stream, resampler):
             rate = frame_rate
             gap = 0 if time is None else round((time - origin) * rate) - filled
+            _check_length((filled + max(gap, 0) + len(block)) / rate)
             if gap > LATE_SECONDS * rate:
                 blocks.append(np.zeros(gap, np.float32))
                 filled += gap
@@ -120,6 +128,12 @@ def read_frames(path: Path, times: np.ndarray, threads: int = 1) -> Iterator[np.
             time = next(wanted, None)
 
 
+def _check_length(seconds: float) -> None:
+    if seconds > MOST_SECONDS:
+        hours = f"{seconds / 3600:.1f} h by its timestamps"
+        raise MediaError(f"lasts {hours}, more than {MOST_SECONDS / 3600:.0f}; cut it")
+
+
 def _frame_stamps(path: Path) -> np.ndarray:
     """Timestamps of all frames, ascending, without decoding; none where some frame has none."""
     with _open(path) as container:
@@ -132,8 +146,12 @@ def _frame_stamps(path: Path) -> np.ndarray:
 
 
 def _open(path: Path) -> av.container.InputContainer:
+    """A file, and nothing else: ffmpeg would fetch ``http:...`` and read the files a list names."""
+    if path.exists() and not path.is_file():
+        raise MediaError("not readable as media: no regular file")
     try:
-        return av.open(str(path), metadata_errors="ignore")
+        # absolute: a name such as 12:30.wav reads like a protocol
+        return av.open(str(path.absolute()), metadata_errors="ignore", container_options=ONLY_FILES)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"not readable as media: {_reason(error)}") from error
 

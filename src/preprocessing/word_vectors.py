@@ -8,18 +8,20 @@ the corpus uses are kept.
 import gzip
 import hashlib
 import re
-import sys
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from src.errors import UserError, first_line
+from src.telling import note
 
 TOKEN = re.compile(r"[^\W_]+(?:'[^\W_]+)*|[^\w\s]")
 # GloVe's vocabulary was split like the Penn Treebank: "don't" is "do" and "n't".
 CONTRACTION = re.compile(r"^(?P<word>.+?)(?P<rest>n't|'\w+)$", re.IGNORECASE)
 FINGERPRINT_BYTES = 1 << 20
+LONGEST_LINE = 1 << 20  # bytes: 65,536 numbers of 16 digits
 
 
 def tokenise(transcript: str) -> list[str]:
@@ -68,10 +70,9 @@ class WordVectors:
                 f"{tokens[0]!r}; give vectors of its language"
             )
         share = sum(token in known for token in tokens) / max(len(tokens), 1)
-        print(
-            f"note: {self.path.name}: {len(known)} of {len(used)} words have a vector, "
-            f"{100 * share:.1f} % of the text",
-            file=sys.stderr,
+        note(
+            f"{self.path.name}: {len(known)} of {len(used)} words have a vector, "
+            f"{100 * share:.1f} % of the text"
         )
 
     def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
@@ -134,8 +135,14 @@ class WordVectors:
             with (
                 gzip.open(self.path) if self.path.suffix == ".gz" else self.path.open("rb") as file
             ):
-                yield from file
-        except (EOFError, gzip.BadGzipFile) as error:
+                while line := file.readline(LONGEST_LINE):
+                    if len(line) == LONGEST_LINE:
+                        raise UserError(
+                            f"--word_vectors {self.path}: not in text format (a line a word): one "
+                            f"has more than {LONGEST_LINE:,} bytes"
+                        )
+                    yield line
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise UserError(f"--word_vectors {self.path}: damaged ({first_line(error)})") from None
 
 

@@ -44,8 +44,19 @@ class _Worker:
     deadline: float = float("inf")
 
 
-def answers(jobs: Iterable[Any], size: int, crew: Crew) -> Iterator[Any]:
+def answers(
+    jobs: Iterable[Any],
+    size: int,
+    crew: Crew,
+    may_start: Callable[[Any], bool] = lambda job: True,
+) -> Iterator[Any]:
     """Answers in the order in which they come; ``Lost`` for a job whose process died or hung.
+
+    Args:
+        jobs: in the order in which they are begun.
+        size: number of processes.
+        crew: what they do.
+        may_start: whether a job may be begun yet; asked again after each answer.
 
     Raises:
         UserError: a process died before it was ready for work.
@@ -60,6 +71,8 @@ def answers(jobs: Iterable[Any], size: int, crew: Crew) -> Iterator[Any]:
             for worker in workers:
                 if worker.pipe in told or worker.deadline <= time.monotonic():
                     yield from _hear(worker, worker.pipe in told, crew)
+            for worker in workers:
+                if todo and may_start(todo[0]):
                     _give(worker, todo, crew.timeout)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.feature_store import write_atomic
+from src.files import write_atomic
 from src.models import ModelOptions, build_model
 from src.training.met import Met, read_met
 

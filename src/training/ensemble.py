@@ -1,12 +1,13 @@
 """What several runs answer together, from the answers each of them has written down."""
 
-import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from src.data.examples import TARGETS
+from src.errors import UserError, first_line
+from src.files import read_csv
 from src.metrics import score
 
 LEAST = 1e-7  # a probability of six decimals may be 0
@@ -45,17 +46,18 @@ def ensemble_scores(runs: list[Path], target: str) -> dict[str, Any]:
 
 def read_answers(path: Path, target: str) -> Answers:
     """The answers of one run."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    heading, *rows = rows
+    heading, rows = read_csv(path, "train the run again")
     first = 1 + len(TARGETS) + 1  # clip, labels, prediction, then a column a class
-    label = heading.index(target)
-    return Answers(
-        [row[0] for row in rows],
-        [row[label] for row in rows],
-        tuple(heading[first:]),
-        np.array([row[first:] for row in rows], dtype=np.float64),
-    )
+    names = heading[first:]
+    try:
+        return Answers(
+            [row["clip"] for row in rows],
+            [row[target] for row in rows],
+            tuple(names),
+            np.array([[float(row[name]) for name in names] for row in rows]),
+        )
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({first_line(error)}); train the run again") from None
 
 
 def _score(answers: list[Answers]) -> dict[str, Any]:

@@ -1,11 +1,7 @@
 """What a run writes down: stdout lines, metrics.csv, TensorBoard events, pictures, result.json."""
 
-import csv
-import io
-import json
 import platform
 import subprocess
-import sys
 import threading
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -15,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from src.feature_store import write_atomic
+from src.errors import first_line
+from src.files import write_csv, write_json
 from src.paths import HOME
+from src.telling import note, say
 from src.training.options import TrainOptions
 from src.training.plots import draw_confusion, draw_curves
 
@@ -47,11 +45,11 @@ class Logbook:
                 "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
             },
         }
-        _write_json(self.folder / "config.json", config)
+        write_json(self.folder / "config.json", config)
 
     def write_folds(self, folds: list[list[str]]) -> None:
         """``folds.json``: speakers of each fold, for --folds_file of other runs."""
-        _write_json(self.folder / "folds.json", {"folds": folds})
+        write_json(self.folder / "folds.json", {"folds": folds})
 
     def write_epoch(self, history: list[dict[str, Any]]) -> None:
         """One line on stdout, the whole of ``metrics.csv``, and TensorBoard's scalars."""
@@ -72,21 +70,25 @@ class Logbook:
         result: dict[str, Any],
         class_names: tuple[str, ...],
     ) -> None:
-        """``curves.png``, ``confusion.png`` and, last, ``result.json``: its presence means done."""
+        """``result.json``, whose presence means done, then ``curves.png`` and ``confusion.png``:
+        a picture that cannot be drawn costs a line.
+        """
         self._write_metrics(history)  # a kill may have come between last.pth and its row
-        draw_curves(history, result["best_epoch"], self.folder / "curves.png")
-        scored = result.get("test") or result["valid"]
-        draw_confusion(np.array(scored["confusion"]), class_names, self.folder / "confusion.png")
+        write_json(self.folder / "result.json", result)
         if self.writer:
             self.writer.close()
-        _write_json(self.folder / "result.json", result)
+        scored = result.get("test") or result["valid"]
+        try:
+            draw_curves(history, result["best_epoch"], self.folder / "curves.png")
+            confusion = np.array(scored["confusion"])
+            draw_confusion(confusion, class_names, self.folder / "confusion.png")
+        except Exception as error:  # whatever a plotting library makes of a name
+            note(f"{self.folder}: a picture is missing ({first_line(error)})")
 
     def _write_metrics(self, history: list[dict[str, Any]]) -> None:
-        text = io.StringIO(newline="")
-        rows = csv.DictWriter(text, list(history[-1]), lineterminator="\n")
-        rows.writeheader()
-        rows.writerows(history)
-        write_atomic(self.folder / "metrics.csv", lambda file: file.write(text.getvalue().encode()))
+        columns = list(history[-1])
+        rows = [[row.get(name, "") for name in columns] for row in history]
+        write_csv(self.folder / "metrics.csv", columns, rows)
 
 
 def _event_writer(folder: Path, resumed_from: int) -> Any:
@@ -94,7 +96,7 @@ def _event_writer(folder: Path, resumed_from: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        print(f"note: no TensorBoard events: {error}", file=sys.stderr)
+        note(f"no TensorBoard events: {error}")
         return None
     return SummaryWriter(str(folder), purge_step=resumed_from or None)
 
@@ -107,22 +109,12 @@ def _version(package: str) -> str:
         return ""
 
 
-def say(line: str) -> None:
-    """A whole line on stdout, for ``>> logs.txt``."""
-    print(line, flush=True)
-
-
 def _tell_of_thread(error: threading.ExceptHookArgs) -> None:
     """TensorBoard writes from a thread of its own, whose traceback a full disk would print."""
     if issubclass(error.exc_type, OSError):
-        print(f"note: no more TensorBoard events: {error.exc_value}", file=sys.stderr)
+        note(f"no more TensorBoard events: {error.exc_value}")
     else:
         threading.__excepthook__(error)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def _git_revision() -> str:

@@ -8,9 +8,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.feature_store import write_atomic
+from src.files import write_atomic
 
 mpl.rcParams["font.size"] = 9
+mpl.rcParams["text.parse_math"] = False  # a class or a file may be called $x$
+CURVES = ("epoch", "train_loss", "valid_loss", "valid_acc", "valid_ua")  # of metrics.csv
 
 
 def draw_curves(history: list[dict[str, Any]], best: int, path: Path) -> None:

@@ -1,6 +1,5 @@
 """One training run, from flags to result.json."""
 
-import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,12 +14,14 @@ from src import distributed
 from src.data.examples import speakers_by_fold
 from src.data.faults import told_in_one_line
 from src.errors import UserError
+from src.files import refuse_links
 from src.locking import HeldError, only_run_in
 from src.paths import HOME
+from src.telling import note, say
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.checkpoint import best_checkpoint
 from src.training.devices import allow_tf32, choose_device, parallelise, place
-from src.training.logbook import Logbook, say
+from src.training.logbook import Logbook
 from src.training.loop import (
     Augmentation,
     Engine,
@@ -48,7 +49,7 @@ from src.training.state import (
     save_best,
     save_state,
 )
-from src.training.sweep import is_sweep, members, write_summary
+from src.training.sweep import is_sweep, members, read_result, write_summary
 
 
 def train(options: TrainOptions) -> int:
@@ -73,9 +74,9 @@ def train(options: TrainOptions) -> int:
             except HeldError as held:
                 if not is_sweep(options) or distributed.world_size() > 1:
                     raise
-                print(f"note: left to another process: {held}", file=sys.stderr)
+                note(f"left to another process: {held}")
         if is_sweep(options) and distributed.is_main():
-            if all((run / "result.json").is_file() for run in folders):
+            if all(read_result(run) for run in folders):
                 say(_summary_line(folder, write_summary(folder, runs)))
             else:
                 say(f"Done {folder}: the rest is left to other processes; the last one sums up")
@@ -87,7 +88,7 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
     state = load_state(folder, options) if options.resume else None
     if state is not None:
         check_same_clips(folder, task, state)
-    if options.resume and (folder / "result.json").is_file():
+    if options.resume and read_result(folder):
         if distributed.is_main():
             say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
         return
@@ -104,10 +105,9 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
         raise damaged(folder / "last.pth", error) from error
     loaders.at_once = engine.micro_batch
     if engine.micro_batch < options.batch_size and distributed.is_main():
-        print(
-            f"note: {options.batch_size} clips do not fit at once; each step runs "
-            f"{engine.micro_batch} at a time (--micro_batch)",
-            file=sys.stderr,
+        note(
+            f"{options.batch_size} clips do not fit at once; each step runs "
+            f"{engine.micro_batch} at a time (--micro_batch)"
         )
     book = None
     if distributed.is_main():
@@ -137,9 +137,13 @@ def run_folder(options: TrainOptions) -> Path:
         UserError: the name would lead elsewhere.
     """
     name = options.exp_name
-    if name in ("", ".", "..") or Path(name).name != name:
-        raise UserError(f"--exp_name {name!r}: give a plain name, without slashes")
-    return Path(options.logs_dir or HOME / "logs") / options.mode / name
+    if name in ("", ".", "..") or Path(name).name != name or not name.isprintable():
+        raise UserError(
+            f"--exp_name {name!r}: give a plain name, without slashes and control characters"
+        )
+    logs = Path(options.logs_dir or HOME / "logs")
+    refuse_links(logs / options.mode / name, within=logs)
+    return logs / options.mode / name
 
 
 def claim_folder(folder: Path, options: TrainOptions, state: RunState | None) -> None:

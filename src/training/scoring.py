@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from src import distributed
 from src.data.examples import TARGETS, Example
 from src.errors import UserError
-from src.feature_store import write_csv
+from src.files import write_csv
 from src.metrics import SCALARS, score
 from src.training.checkpoint import best_checkpoint, load_checkpoint
 from src.training.devices import place

@@ -1,6 +1,5 @@
 """From flags to what a run works with: clips, loaders, model."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +32,7 @@ from src.models import (
 )
 from src.paths import HOME
 from src.processes import end_with_parent
+from src.telling import note
 from src.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from src.training.loop import to_device
 from src.training.options import TrainOptions
@@ -263,7 +263,7 @@ def loader_workers(wanted: int) -> int:
     """At most one worker a core and rank, with a note where that is fewer than wanted."""
     most = machine.cores()
     if wanted > most and distributed.is_main():
-        print(f"note: --num_workers {wanted}: {most} are started, one a core", file=sys.stderr)
+        note(f"--num_workers {wanted}: {most} are started, one a core")
     return min(wanted, most)
 
 
@@ -342,7 +342,7 @@ def _face_model(options: TrainOptions, store: FeatureStore) -> str:
     choice = "attention_lstm" if embedded else "resnet3d"
     if distributed.is_main():
         reason = "embeddings are present" if embedded else "there are no embeddings"
-        print(f"note: --face_model auto: {choice}, because {reason}", file=sys.stderr)
+        note(f"--face_model auto: {choice}, because {reason}")
     return choice
 
 

@@ -1,7 +1,6 @@
 """What it takes to go on after a kill, kept in ``last.pth``."""
 
 import hashlib
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from torch import nn
 
 from src.data.examples import Parts
 from src.errors import UserError, first_line
+from src.telling import note
 from src.training.batch_norm import live_batch_norms
 from src.training.checkpoint import describe, load_checkpoint, prune, save_checkpoint
 from src.training.loop import Engine
@@ -67,10 +67,9 @@ class RunState:
         if micro_batch == "auto":
             engine.micro_batch = before
         elif engine.micro_batch != before and live_batch_norms(engine.model):
-            print(
-                f"note: --micro_batch: batch norms see {engine.micro_batch} clips at a time from "
-                f"here on, {before} before",
-                file=sys.stderr,
+            note(
+                f"--micro_batch: batch norms see {engine.micro_batch} clips at a time from "
+                f"here on, {before} before"
             )
         self.saved = {}
 

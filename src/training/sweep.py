@@ -1,6 +1,5 @@
 """Several runs under one name, every fold or several seeds: their mean, spread and ensemble."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations, product
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from src.errors import UserError
-from src.feature_store import write_atomic
+from src.files import read_json, write_json
 from src.training.ensemble import ensemble_scores
 from src.training.options import ALL_FOLDS, TrainOptions
 
@@ -70,7 +69,7 @@ def write_summary(folder: Path, runs: list[TrainOptions]) -> dict[str, Any]:
     The spread is the standard deviation of a sample (n - 1).
     """
     folders = [folder.parent / run.exp_name for run in runs]
-    results = [json.loads((run / "result.json").read_text("utf-8")) for run in folders]
+    results = [read_scores(run / "result.json") for run in folders]
     summary = {"runs": [run.name for run in folders]} | _pooled(results)
     by_fold: dict[int, list[Path]] = {}
     for run, place in zip(runs, folders, strict=True):
@@ -78,9 +77,40 @@ def write_summary(folder: Path, runs: list[TrainOptions]) -> dict[str, Any]:
     if any(len(group) > 1 for group in by_fold.values()):
         target = results[0]["target"]
         summary["ensemble"] = _pooled([ensemble_scores(g, target) for g in by_fold.values()])
-    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    write_atomic(folder / SUMMARY, lambda file: file.write(text.encode()))
+    write_json(folder / SUMMARY, summary)
     return summary
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """``result.json`` of a finished run; None where there is none, or none that can be read."""
+    try:
+        return read_scores(folder / "result.json")
+    except UserError:
+        return None
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """A result.json or summary.json.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    return read_json(path, "remove it and run train.py --resume True again", _check_scores)
+
+
+def _check_scores(result: dict[str, Any]) -> dict[str, Any]:
+    scored = result.get("test") or result["valid"]
+    for scores in (scored, scored["heads"]["on_integrated"]):
+        for name in ("accuracy", "unweighted_average_recall", "macro_f1"):
+            _check_number(scores[name])
+    int(result["parameters"])
+    return result
+
+
+def _check_number(value: Any) -> None:
+    for number in (value["mean"], value["std"]) if isinstance(value, dict) else (value,):
+        if number is not None:
+            float(number)
 
 
 def _pooled(results: list[dict[str, Any]]) -> dict[str, Any]:

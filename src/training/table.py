@@ -1,13 +1,13 @@
 """Runs side by side: ``python -m src.training.table logs``."""
 
 import argparse
-import json
 from pathlib import Path
 
 from src.command_line import run
 from src.errors import UserError
+from src.telling import say
 from src.training.setup import MODALITIES
-from src.training.sweep import SUMMARY
+from src.training.sweep import SUMMARY, read_scores
 
 COLUMNS = ("run", "parameters", "WA", "UA", "macro-F1", "own WA", "clips")
 
@@ -35,7 +35,7 @@ def table(folder: Path) -> str:
 
 
 def _scores(path: Path) -> dict:
-    result = json.loads(path.read_text("utf-8"))
+    result = read_scores(path)
     return result | {"scored": result.get("test") or result["valid"]}
 
 
@@ -54,7 +54,9 @@ def _row(path: Path, folder: Path) -> tuple[str, ...]:
     )
 
 
-def _number(score: float | dict[str, float]) -> str:
+def _number(score: float | dict[str, float] | None) -> str:
+    if score is None:  # of no clips
+        return "-"
     if isinstance(score, dict):
         return f"{score['mean']:.3f} ± {score['std']:.3f}"
     return f"{score:.3f}"
@@ -64,7 +66,7 @@ def _without(paths: list[Path], folder: Path) -> list[str]:
     lines = []
     for path in paths:
         without = _scores(path)["scored"].get("without")
-        if without:
+        if without and without.keys() >= set(MODALITIES):
             shown = ", ".join(
                 f"{m} {_number(without[m]['unweighted_average_recall'])}" for m in MODALITIES
             )
@@ -77,8 +79,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="a logs folder")
     folder = parser.parse_args().folder
-    print(table(folder))
-    print(f"pictures: {folder}/*/*/curves.png and confusion.png")
+    for line in table(folder).splitlines():
+        say(line)
+    say(f"pictures: {folder}/*/*/curves.png and confusion.png")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from src.command_line import run as run_script
-from src.feature_store import FeatureStore, write_atomic
+from src.feature_store import FeatureStore
+from src.files import write_atomic
 from src.preprocessing.run import PreprocessOptions, preprocess
 from src.training import logbook, run
 from src.training.checkpoint import load_checkpoint
