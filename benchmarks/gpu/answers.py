@@ -57,6 +57,8 @@ def run(section: Section) -> None:
         section.row(f"resume {mode}", partial(resumed, section, mode))
     section.row("little memory free", partial(too_large, section, ballast))
     section.row("little memory allowed", partial(too_large, section, fraction))
+    given = partial(too_large, section, fraction, str(section.sizes.batch))
+    section.row("a micro-batch that runs out of memory", given)
 
 
 def weights_of(section: Section, name: str) -> Path:
@@ -265,7 +267,7 @@ def fraction(left: int) -> Iterator[None]:
 LEFT_BYTES = 4 * 10**9  # a batch of 128 wants several times as much
 
 
-def too_large(section: Section, limit: Any) -> dict[str, Any]:
+def too_large(section: Section, limit: Any, micro_batch: str = "auto") -> dict[str, Any]:
     """A batch that does not fit is run in parts, with a line, and the run comes to its end."""
     if not section.on_gpu:
         raise LeftOut("it limits the device's memory; tests/training has the CPU's")
@@ -274,6 +276,7 @@ def too_large(section: Section, limit: Any) -> dict[str, Any]:
     wanted = engine_of(options_of(section, "speech", **flags), section.device)[2].micro_batch
     section.clean_up()
     said = io.StringIO()
+    flags["micro_batch"] = micro_batch
     options = options_of(section, "speech", exp_name=limit.__name__, overwrite=True, **flags)
     unsaid = contextlib.redirect_stdout(io.StringIO())
     with limit(LEFT_BYTES), contextlib.redirect_stderr(said), unsaid:
