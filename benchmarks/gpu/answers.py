@@ -248,9 +248,11 @@ def ballast(left: int) -> Iterator[None]:
     """So many bytes are left on the device, as where others use it too."""
     torch.cuda.empty_cache()
     held = torch.empty(torch.cuda.mem_get_info()[0] - left, dtype=torch.uint8, device="cuda")
-    yield
-    del held
-    torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        del held
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager
@@ -259,9 +261,11 @@ def fraction(left: int) -> Iterator[None]:
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + left) / total)
-    yield
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
 
 
 LEFT_BYTES = 4 * 10**9  # a batch of 128 wants several times as much
