@@ -118,7 +118,7 @@ def finish(command: list[str], limit: float, log: Path) -> str:
         try:
             code = process.wait(limit)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)  # its own session: its loader processes too
+            os.killpg(process.pid, 9)  # its group: its loader processes too
             process.wait()
             return f"ended after {limit:.0f} s"
     return "" if code == 0 else f"exit code {code}: {log.read_text()[-2000:]}"

@@ -57,6 +57,8 @@ def run(section: Section) -> None:
         section.row(f"resume {mode}", partial(resumed, section, mode))
     section.row("little memory free", partial(too_large, section, ballast))
     section.row("little memory allowed", partial(too_large, section, fraction))
+    given = partial(too_large, section, fraction, str(section.sizes.batch))
+    section.row("a micro-batch that runs out of memory", given)
 
 
 def weights_of(section: Section, name: str) -> Path:
@@ -246,9 +248,11 @@ def ballast(left: int) -> Iterator[None]:
     """So many bytes are left on the device, as where others use it too."""
     torch.cuda.empty_cache()
     held = torch.empty(torch.cuda.mem_get_info()[0] - left, dtype=torch.uint8, device="cuda")
-    yield
-    del held
-    torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        del held
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager
@@ -257,15 +261,17 @@ def fraction(left: int) -> Iterator[None]:
     torch.cuda.empty_cache()
     total = torch.cuda.mem_get_info()[1]
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + left) / total)
-    yield
-    torch.cuda.set_per_process_memory_fraction(1.0)
-    torch.cuda.empty_cache()
+    try:
+        yield
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
 
 
 LEFT_BYTES = 4 * 10**9  # a batch of 128 wants several times as much
 
 
-def too_large(section: Section, limit: Any) -> dict[str, Any]:
+def too_large(section: Section, limit: Any, micro_batch: str = "auto") -> dict[str, Any]:
     """A batch that does not fit is run in parts, with a line, and the run comes to its end."""
     if not section.on_gpu:
         raise LeftOut("it limits the device's memory; tests/training has the CPU's")
@@ -274,6 +280,7 @@ def too_large(section: Section, limit: Any) -> dict[str, Any]:
     wanted = engine_of(options_of(section, "speech", **flags), section.device)[2].micro_batch
     section.clean_up()
     said = io.StringIO()
+    flags["micro_batch"] = micro_batch
     options = options_of(section, "speech", exp_name=limit.__name__, overwrite=True, **flags)
     unsaid = contextlib.redirect_stdout(io.StringIO())
     with limit(LEFT_BYTES), contextlib.redirect_stderr(said), unsaid:

@@ -1,6 +1,7 @@
 """The loop that trains every mode: one epoch, one step, one evaluation."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -99,11 +100,12 @@ def train_one_epoch(
         leave=False,
         disable=None if distributed.is_main() else True,
     )
-    for step, (inputs, soft, ids) in enumerate(bar):
+    for step, ready in enumerate(bar):
         group_start = step - step % engine.accumulate
         group = min(engine.accumulate, n_batches - group_start)
         last = step - group_start == group - 1
-        watch.add(accumulate_gradient(engine, inputs, soft, group, last), ids)
+        loss = _gradient_that_fits(engine, ready, prepare, group, last)
+        watch.add(loss, ready.labelled.ids)
         if last:
             update_weights(engine)
         if (step + 1) % LOOK_EVERY == 0:
@@ -113,13 +115,57 @@ def train_one_epoch(
     return float(np.mean(means))
 
 
-def _prepare(
-    engine: Engine, epoch: int, numbered: tuple[int, Labelled]
-) -> tuple[Batch, Tensor, list[str]]:
-    """Inputs and soft labels of a step, and the names of its clips."""
+class _Ready(NamedTuple):
+    """A step's batch, augmented for parts of ``micro_batch`` clips."""
+
+    step: int
+    labelled: Labelled
+    inputs: Batch
+    soft: Tensor
+    micro_batch: int
+
+
+def _prepare(engine: Engine, epoch: int, numbered: tuple[int, Labelled]) -> _Ready:
+    """Inputs and soft labels of a step."""
     step, labelled = numbered
+    micro_batch = engine.micro_batch
     generator = torch.Generator().manual_seed(_step_seed(engine.seed, epoch, step))
-    return *augment(engine, labelled, generator), labelled.ids
+    return _Ready(step, labelled, *augment(engine, labelled, generator), micro_batch)
+
+
+def _gradient_that_fits(
+    engine: Engine,
+    ready: _Ready,
+    prepare: Callable[[tuple[int, Labelled]], _Ready],
+    group: int,
+    last: bool,
+) -> Tensor:
+    """``accumulate_gradient``; where memory runs out, again with half as many clips at once.
+
+    Partners in mixup lie within a part, so that smaller parts want the batch prepared anew. Not
+    among ranks, which would fall out of step, nor between the batches of a step, whose gradients
+    would be lost.
+    """
+    alone = engine.accumulate == 1 and distributed.world_size() == 1
+    while True:
+        if ready.micro_batch != engine.micro_batch:
+            ready = prepare((ready.step, ready.labelled))
+        try:
+            return accumulate_gradient(engine, ready.inputs, ready.soft, group, last)
+        except torch.OutOfMemoryError:
+            at_once = min(engine.micro_batch, len(ready.labelled.ids))
+            if not alone or at_once == 1:
+                raise
+        # after the except clause, which holds what the failed attempt had in memory
+        engine.optimizer.zero_grad(set_to_none=True)
+        engine.micro_batch = -(-at_once // 2)
+        if engine.device.type == "cuda":
+            torch.cuda.empty_cache()
+        tqdm.write(
+            f"note: {at_once} clips do not fit at once; each step runs {engine.micro_batch} at a "
+            "time (--micro_batch)",
+            file=sys.stderr,
+        )
 
 
 def augment(engine: Engine, labelled: Labelled, generator: torch.Generator) -> tuple[Batch, Tensor]:

@@ -63,7 +63,8 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         held = torch.cuda.memory_reserved(device)
-        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        share = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)  # torch 2.6
+        allowed = int(share(device) * total)
         # what torch holds and nobody uses can be had as well
         return max(0, min(free, allowed - held)) + held - torch.cuda.memory_allocated(device)
     free = psutil.virtual_memory().available

@@ -238,6 +238,7 @@ def run_epoch(
     torch.manual_seed(dropout_seed(options.seed, epoch))
     engine.skipped_steps = 0
     train_loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), epoch)
+    loaders.at_once = engine.micro_batch  # which may have shrunk
     trained = time.monotonic()
     candidate = validation_model(options, engine, loaders)
     predictions = predict(candidate, loaders.val, task.parts.val, engine.device, engine.amp)

@@ -11,7 +11,7 @@ from src.batch import Batch
 from src.errors import UserError
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.loop import evaluate, hide
-from src.training.memory import bytes_per_clip, micro_batch_size
+from src.training.memory import bytes_per_clip, free_memory, micro_batch_size
 from tests.training.engine import CPU, WIDTH, Linear, labelled
 
 # -- batch norm -----------------------------------------------------------------------------------
@@ -138,6 +138,16 @@ def test_micro_batch_is_a_number_or_what_fits(monkeypatch):
     for wrong in ("0", "-1", "some"):
         with pytest.raises(UserError, match="--micro_batch"):
             micro_batch_size(wrong, model, data.inputs, 8)
+
+
+@pytest.mark.parametrize(("share", "wanted"), [(1.0, 300 + 200), (0.5, 100 + 200), (0.1, 200)])
+def test_free_memory_of_a_gpu_keeps_to_the_share_of_the_process(monkeypatch, share, wanted):
+    """1,000 bytes, 300 of them free; 400 held by torch, which uses 200 of those."""
+    answers = {"mem_get_info": (300, 1000), "memory_reserved": 400, "memory_allocated": 200}
+    answers["get_per_process_memory_fraction"] = share
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, answer=answer: answer)
+    assert free_memory(torch.device("cuda", 0)) == wanted
 
 
 def test_measuring_memory_changes_nothing():

@@ -13,6 +13,7 @@ from src.data.mixing import Mixture, mix_inside
 from src.errors import UserError
 from src.models import ModelOptions, build_model
 from src.models.attention import AttentionPooling, Head
+from src.training import loop
 from src.training.loop import (
     LOOK_EVERY,
     Augmentation,
@@ -320,3 +321,48 @@ def test_half_precision_trains_close_to_full(dtype):
     found = train_one_epoch(engine_of(half, amp=dtype, scaler=scaler), batches, 6, 0)
     assert found == pytest.approx(wanted, rel=0.02)
     assert half.layers["text"].weight.dtype == torch.float32
+
+
+# -- memory that does not suffice -----------------------------------------------------------------
+
+
+def short_of_memory(monkeypatch, most):
+    """More than ``most`` clips at once do not fit."""
+    real = loop.accumulate_gradient
+
+    def limited(engine, inputs, soft, *rest):
+        if min(engine.micro_batch, soft.shape[1]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(engine, inputs, soft, *rest)
+
+    monkeypatch.setattr(loop, "accumulate_gradient", limited)
+
+
+def test_out_of_memory_becomes_a_smaller_micro_batch(monkeypatch, capsys):
+    """The run ends as one that was given the smaller number from the start, with its partners."""
+    mixed = Augmentation(mixup_alpha=0.5)
+    models = [Linear(), Linear()]
+    given = engine_of(models[0], augmentation=mixed, micro_batch=2)
+    found = engine_of(models[1], augmentation=mixed)
+    batches = [labelled(8, seed) for seed in range(3)]
+    wanted = train_one_epoch(given, batches, 3, 0)
+    short_of_memory(monkeypatch, most=3)
+    assert train_one_epoch(found, batches, 3, 0) == wanted
+    assert found.micro_batch == 2
+    for first, second in zip(numbers(models[0]), numbers(models[1]), strict=True):
+        np.testing.assert_array_equal(first, second)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "note:" in line]
+    assert "8 clips do not fit at once; each step runs 4 at a time (--micro_batch)" in lines[0]
+    assert "4 clips do not fit at once; each step runs 2 at a time (--micro_batch)" in lines[1]
+
+
+def test_a_single_clip_that_does_not_fit_ends_the_run(monkeypatch):
+    short_of_memory(monkeypatch, most=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        train_one_epoch(engine_of(Linear()), [labelled(4)], 1, 0)
+
+
+def test_gradients_of_earlier_batches_are_not_lost_to_a_retry(monkeypatch):
+    short_of_memory(monkeypatch, most=2)
+    with pytest.raises(torch.OutOfMemoryError):
+        train_one_epoch(engine_of(Linear(), accumulate=2), [labelled(4), labelled(4)], 2, 0)
