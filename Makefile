@@ -73,7 +73,7 @@ benchmark: $(INSTALLED)  ## preprocessing and training against what bounds them 
 DEVICE ?= cuda
 OUT ?= benchmarks/results
 
-gpu: $(INSTALLED)  ## everything promised of CUDA, 7 minutes; DEVICE=cpu is a dry run, OUT=DIR takes the results
+gpu: $(INSTALLED)  ## everything promised of CUDA, 8 minutes; DEVICE=cpu is a dry run, OUT=DIR takes the results
 	$(PY) benchmarks/gpu.py --device $(DEVICE) --out $(OUT)
 
 torture: $(INSTALLED)  ## faults injected on purpose: kills, broken files (minutes); ends with a table

@@ -35,3 +35,13 @@ def _quota() -> int:
         return max(1, math.ceil(int(allowed) / int(period)))
     except (OSError, ValueError):  # no container, or "max"
         return 1 << 30
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether CUDA may round the factors of float32 products to 10 bits.
+
+    torch lets its convolutions: MTCNN then puts a box 19 pixels elsewhere than a CPU does.
+    """
+    import torch
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed

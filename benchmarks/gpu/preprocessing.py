@@ -16,6 +16,7 @@ from facenet_pytorch import InceptionResnetV1
 from matplotlib.cbook import get_sample_data
 
 from benchmarks.gpu.rows import Section, promise
+from src.machine import allow_tf32
 from src.preprocessing.faces import track_faces
 from src.preprocessing.pipeline import FeatureSettings, Tools, detect_every, embed_faces, shows_face
 from src.preprocessing.workers import Crew, Lost, answers
@@ -38,6 +39,7 @@ class Film(NamedTuple):
 
 def run(section: Section) -> None:
     """One process on the device, several on it, and one a core without it."""
+    allow_tf32(False)  # as preprocess.py sets it
     sizes = section.sizes
     device = "cuda:0" if section.on_gpu else "cpu"
     weights = draw_weights(section.scratch / "vggface.pt")
@@ -150,6 +152,7 @@ def crew_rate(section: Section, weights: Path, workers: int, device: str) -> dic
 
 def prepare(number: int, weights: Path, device: str) -> None:
     """A worker's networks, built and warm."""
+    allow_tf32(False)
     torch.set_num_threads(1)
     _worker["tools"] = Tools(weights, device)
     extract(Film(number, 2, 180), _worker["tools"])

@@ -53,11 +53,11 @@ FULL = Sizes(
     commands=("speech", "text", "face", "multimodal"),
     budgets={
         "modes": 130,
-        "commands": 90,
-        "parallel": 40,
-        "preprocessing": 60,
-        "answers": 70,
-        "costs": 50,
+        "commands": 120,
+        "parallel": 60,
+        "preprocessing": 90,
+        "answers": 110,
+        "costs": 80,
     },
 )
 DRY = Sizes(

@@ -8,6 +8,7 @@ import torch
 
 from src.errors import UserError
 from src.files import check_output
+from src.machine import allow_tf32
 from src.prediction.answers import write_answers
 from src.prediction.calibration import fit_temperature, write_calibration
 from src.prediction.export import export
@@ -20,7 +21,7 @@ from src.prediction.report import NUMBERS, TEMPLATE, Report, label_of, labelled
 from src.prediction.timeline import write_timelines
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
 from src.telling import note, say
-from src.training.devices import allow_tf32, choose_device
+from src.training.devices import choose_device
 from src.training.setup import loader_workers
 
 REPORTED = {

@@ -8,7 +8,7 @@ import torch
 
 from src.corpora import Corpus
 from src.feature_store import FeatureStore
-from src.machine import local_rank
+from src.machine import allow_tf32, local_rank
 from src.preprocessing.jobs import Job, lost, process
 from src.preprocessing.journal import Outcome
 from src.preprocessing.pipeline import FeatureSettings, Tools
@@ -63,6 +63,7 @@ def _prepare_worker(
     settings: FeatureSettings,
     weights: Path | None,
 ) -> None:
+    allow_tf32(False)  # a GPU's faces are a CPU's
     tools = Tools(weights, device_of(worker, workers))
     _worker["context"] = (store, class_names, settings, tools)
 

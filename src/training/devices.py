@@ -42,11 +42,6 @@ def parallelise(model: nn.Module, device: torch.device, compiled: bool = False) 
     return torch.compile(model)
 
 
-def allow_tf32(allowed: bool) -> None:
-    """Whether CUDA may round the factors of float32 products to 10 bits."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
-
-
 def choose_device(choice: str) -> torch.device:
     """This process's device.
 

@@ -1,6 +1,5 @@
 """The loop that trains every mode: one epoch, one step, one evaluation."""
 
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from src.data.mixing import (
     warp_vocal_tract,
 )
 from src.errors import UserError
+from src.telling import note
 from src.training.beside import beside
 from src.training.losses import EmotionLoss
 from src.training.memory import take
@@ -161,10 +161,9 @@ def _gradient_that_fits(
         engine.micro_batch = -(-at_once // 2)
         if engine.device.type == "cuda":
             torch.cuda.empty_cache()
-        tqdm.write(
-            f"note: {at_once} clips do not fit at once; each step runs {engine.micro_batch} at a "
-            "time (--micro_batch)",
-            file=sys.stderr,
+        note(
+            f"{at_once} clips do not fit at once; each step runs {engine.micro_batch} at a "
+            "time (--micro_batch)"
         )
 
 

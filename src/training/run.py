@@ -16,11 +16,12 @@ from src.data.faults import told_in_one_line
 from src.errors import UserError
 from src.files import refuse_links
 from src.locking import HeldError, only_run_in
+from src.machine import allow_tf32
 from src.paths import HOME
 from src.telling import note, say
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.checkpoint import best_checkpoint
-from src.training.devices import allow_tf32, choose_device, parallelise, place
+from src.training.devices import choose_device, parallelise, place
 from src.training.logbook import Logbook
 from src.training.loop import (
     Augmentation,
