@@ -13,8 +13,9 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from src.errors import UserError, first_line
 
@@ -60,38 +61,60 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any], within: Path | No
 
 
 def refuse_links(folder: Path, within: Path) -> None:
-    """Raise where a folder below ``within``, down to ``folder``, is a link to somewhere else.
+    """Let folders below ``within`` pass that are folders, or not there yet; that one itself, which
+    a person names, may be a link.
 
     Raises:
-        UserError: names the link.
+        UserError: one of them is a link, or no folder.
     """
-    for place in (folder, *folder.parents):
-        if place == within:
+    below = within
+    for part in folder.relative_to(within).parts:
+        below = below / part
+        try:
+            instead = instead_of_file(below.lstat().st_mode) or "a file"
+        except FileNotFoundError:
             return
-        if place.is_symlink():
+        if instead != "a folder":
             raise UserError(
-                f"{place}: is a link to {place.readlink()}; files there would be overwritten; put "
-                "a folder in its place, or name that folder itself"
+                f"{below}: is {instead}, not a folder; remove it, or name another place than "
+                f"{within}"
             )
 
 
-def open_unlinked(path: Path, mode: str) -> Any:
-    """``open(path, mode)`` for writing in a folder of somebody else: no link, no FIFO, no device.
+def instead_of_file(mode: int) -> str:
+    """What a path of this ``st_mode`` is that is no regular file; empty where it is one."""
+    return next((name for is_kind, name in _KINDS if is_kind(mode)), "")
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISLNK, "a link"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def open_unlinked(path: Path, mode: str) -> IO:
+    """A file of the program's own in somebody else's folder: ``rb``, or ``a`` or ``a+`` as UTF-8.
 
     Raises:
-        UserError: it is one.
+        UserError: a link or something else that is no file is in its place.
     """
+    with suppress(FileNotFoundError):
+        _refuse(path, path.lstat().st_mode)
+    encoding = None if "b" in mode else "utf-8"
+    return open(path, mode, encoding=encoding, opener=_open_no_link)
 
-    def opener(name: str, flags: int) -> int:
-        handle = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            raise _irregular(path)
-        return handle
 
-    if path.is_symlink():
-        raise UserError(f"{path}: is a link to {path.readlink()}; remove it")
-    return open(path, mode, opener=opener, **({} if "b" in mode else {"encoding": "utf-8"}))
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+
+def _refuse(path: Path, mode: int) -> None:
+    if instead := instead_of_file(mode):
+        raise UserError(f"{path}: is {instead}, not a file; remove it, or name another place")
 
 
 def check_output(flag: str, path: Path, inputs: Iterable[Path]) -> None:
@@ -119,13 +142,8 @@ def _mode(path: Path) -> int:
         there = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return 0o666 & ~_umask
-    if not stat.S_ISREG(there):
-        raise _irregular(path)
+    _refuse(path, there)
     return stat.S_IMODE(there)
-
-
-def _irregular(path: Path) -> UserError:
-    return UserError(f"{path}: is there and is no regular file; give another name")
 
 
 def remove_partial_files(root: Path, names: Container[str] | None = None) -> None:
@@ -195,9 +213,13 @@ def write_csv(
     ``read_csv`` takes away again.
     """
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(defused, columns))
-    writer.writerows(map(defused, row) for row in rows)
+    plain = csv.writer(text, lineterminator="\n")
+    quoted = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in (columns, *rows):
+        cells = [defused(cell) for cell in row]
+        # a carriage return ends a row too, but is not quoted for it
+        breaks = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (quoted if breaks else plain).writerow(cells)
     coded = text.getvalue().encode("utf-8", "surrogateescape")
     write_atomic(path, lambda file: file.write(coded), within)
 

@@ -1,7 +1,9 @@
 """The optional encoder of transcripts: a tiny BERT with drawn weights, and a real one."""
 
 import importlib.util
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +138,40 @@ def test_a_name_without_a_network_is_one_line_and_exit_code_2(tmp_path):
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: --text_encoder somebody/an-encoder: no such folder, and not")
     assert not (tmp_path / "features").exists()
+
+
+@needs_transformers
+@pytest.mark.parametrize("part", ["AutoModel", "AutoTokenizer"])
+def test_an_encoder_with_code_of_its_own_runs_none_of_it(tiny, tmp_path, part):
+    folder, marker = tmp_path / "encoder", tmp_path / "ran"
+    shutil.copytree(tiny, folder)
+    (folder / "own.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    config = json.loads((folder / "config.json").read_text()) | {"model_type": "own"}
+    mapped = {"AutoConfig": "own.Config", part: "own.Model"}
+    (folder / "config.json").write_text(json.dumps(config | {"auto_map": mapped}))
+    if part == "AutoTokenizer":
+        mapped = {"AutoTokenizer": ["own.Slow", "own.Fast"]}
+        path = folder / "tokenizer_config.json"
+        own = json.loads(path.read_text()) | {"auto_map": mapped, "tokenizer_class": "Own"}
+        path.write_text(json.dumps(own))
+    program = (
+        "from src.command_line import run\n"
+        "from src.preprocessing.text_encoder import TextEncoder\n"
+        f"run(lambda: TextEncoder({str(folder)!r}, device='cpu') and 0)\n"
+    )
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=HOME,
+        env=environment,
+        input="yes\n" * 8,
+        capture_output=True,
+        text=True,
+    )
+    assert not marker.exists()
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: --text_encoder {folder}: not an encoder (")
 
 
 @pytest.mark.skipif(

@@ -40,6 +40,7 @@ from src.corpora.sample_text import say
 from src.corpora.sample_voice import SAMPLE_RATE, STYLES, speak
 from src.errors import UserError
 from src.machine import cores
+from src.telling import tell
 
 FORMAT = 1  # of the content: raise it when the same seed no longer gives the same clips
 DURATION = (2.4, 3.6)  # seconds
@@ -102,6 +103,7 @@ def write_mp4(path: Path, frames: np.ndarray, voice: np.ndarray) -> None:
     Raises:
         UserError: the file is not complete (moviepy does not tell when ffmpeg was stopped).
     """
+    path = path.absolute()  # ffmpeg takes what stands before a colon for a protocol otherwise
     last = len(frames) - 1
     picture = VideoClip(
         lambda time: frames[min(round(time * FRAMES_PER_SECOND), last)],
@@ -299,10 +301,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parse(arguments)
         made = generate(options.out, options.clips_per_emotion, options.seed, options.workers)
     except UserError as error:
-        print(error, file=sys.stderr)
+        tell(error)
         return 2
     except KeyboardInterrupt:
-        print("stopped; run the same command again to go on", file=sys.stderr)
+        tell("stopped; run the same command again to go on")
         return 130
     print(f"{options.out}: {made} clips made; generated, so scores on them are no evidence")
     return 0

@@ -76,7 +76,8 @@ def find_journals(store: FeatureStore) -> list[Path]:
 
 def _read_lines(path: Path) -> Iterator[Outcome]:
     try:
-        lines = path.read_text("utf-8", "replace").split("\n")
+        with open_unlinked(path, "rb") as file:
+            lines = file.read().decode("utf-8", "replace").split("\n")
     except FileNotFoundError:
         return
     for line in lines:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from src.errors import first_line
+from src.files import instead_of_file
 from src.lazy import Lazy
 from src.preprocessing.audio import SAMPLE_RATE
 
@@ -147,9 +148,9 @@ def _frame_stamps(path: Path) -> np.ndarray:
 
 def _open(path: Path) -> av.container.InputContainer:
     """A file, and nothing else: ffmpeg would fetch ``http:...`` and read the files a list names."""
-    if path.exists() and not path.is_file():
-        raise MediaError("not readable as media: no regular file")
     try:
+        if instead := instead_of_file(path.stat().st_mode):
+            raise MediaError(f"not readable as media: {instead}, not a file")
         # absolute: a name such as 12:30.wav reads like a protocol
         return av.open(str(path.absolute()), metadata_errors="ignore", container_options=ONLY_FILES)
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -69,6 +69,7 @@ def train(options: TrainOptions) -> int:
     with distributed.process_group(device):
         folders = [folder.parent / run.exp_name for run in runs]
         for run, place_of_run in zip(runs, folders, strict=True):
+            refuse_links(place_of_run, within=folder.parent.parent)
             try:
                 with only_run_in(place_of_run) if distributed.is_main() else nullcontext():
                     _train(run, place_of_run, device)
@@ -142,9 +143,7 @@ def run_folder(options: TrainOptions) -> Path:
         raise UserError(
             f"--exp_name {name!r}: give a plain name, without slashes and control characters"
         )
-    logs = Path(options.logs_dir or HOME / "logs")
-    refuse_links(logs / options.mode / name, within=logs)
-    return logs / options.mode / name
+    return Path(options.logs_dir or HOME / "logs") / options.mode / name
 
 
 def claim_folder(folder: Path, options: TrainOptions, state: RunState | None) -> None:

@@ -1,5 +1,7 @@
 """Odd and broken clips, as tiny as they can be; the decoder's part is what is tried."""
 
+import os
+import wave
 from fractions import Fraction
 
 import av
@@ -101,3 +103,16 @@ def flipped(content, rng, count):
         places = rng.integers(0, len(copy), size)
         copy[places] ^= rng.integers(1, 256, size).astype(np.uint8)
         yield copy.tobytes()
+
+
+def long_sound(path, seconds=12_000, channels=8, rate=8000):
+    """A WAV file of hours of silence, which takes no room on the disk and long to read."""
+    size = seconds * rate * channels
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(1)
+        file.setframerate(rate)
+    header = bytearray(path.read_bytes())
+    header[4:8], header[40:44] = (n.to_bytes(4, "little") for n in (size + 36, size))
+    path.write_bytes(header)
+    os.truncate(path, len(header) + size)

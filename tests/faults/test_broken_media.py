@@ -9,7 +9,7 @@ import pytest
 
 from src.feature_store import FeatureStore
 from src.preprocessing.run import PreprocessOptions, preprocess
-from tests.faults.media import NAMES, flipped, odd_clips, tenths
+from tests.faults.media import NAMES, flipped, long_sound, odd_clips, tenths
 
 CUT = ("usual", "hevc", "wave", "no_picture", "1x1")
 WITHOUT_FAILURE = {  # of the whole but odd clips: speech state, whether there is a picture
@@ -142,8 +142,7 @@ def check_broken(odd, train, tally, seed, flips, **running):
 
 @pytest.mark.torture
 def test_a_clip_that_never_ends_and_one_that_kills_its_worker_cost_themselves(odd, train, tally):
-    """A pipe that nobody writes to: to open it is to wait for ever."""
-    os.mkfifo(train / "endless.mp4")
+    long_sound(train / "endless.wav")
     shutil.copy(odd["usual"], train / "whole.mp4")
     shutil.copy(odd["usual"], train / "zlast.mp4")
     _, records, failures = extract(train, workers=2, clip_timeout=5.0)
