@@ -117,23 +117,15 @@ def _refuse(path: Path, mode: int) -> None:
         raise UserError(f"{path}: is {instead}, not a file; remove it, or name another place")
 
 
-def check_output(flag: str, path: Path, inputs: Iterable[Path]) -> None:
-    """Whether a file can be written in the end, before the work that leads to it.
+def try_to_write(folder: Path) -> None:
+    """Make a file in a folder and remove it again.
 
     Raises:
-        UserError: it is one of ``inputs``, no regular file, or its folder takes no files.
+        OSError: that cannot be done.
     """
-    _mode(path)
-    for given in inputs:
-        if path.exists() and given.exists() and path.samefile(given):
-            raise UserError(f"--{flag} {path}: is {given}, which is read; give another name")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(".partial", f".{path.name}.", path.parent)
-    except OSError as error:
-        raise UserError(f"--{flag} {path}: cannot be written ({error.strerror})") from None
+    handle, path = tempfile.mkstemp(".partial", ".try.", folder)
     os.close(handle)
-    os.unlink(beside)
+    os.unlink(path)
 
 
 def _mode(path: Path) -> int:
@@ -246,7 +238,7 @@ def read_csv(path: Path, mend: str, flag: str = "") -> tuple[list[str], list[dic
 
 def defused(cell: Any) -> Any:
     """A cell as it is written: a name such as ``=1+1`` or ``@x`` with an apostrophe before it."""
-    if isinstance(cell, str) and FORMULA.match(cell) and not _is_number(cell):
+    if isinstance(cell, str) and FORMULA.match(cell):
         return f"'{cell}"
     return cell
 
@@ -254,11 +246,3 @@ def defused(cell: Any) -> Any:
 def meant(cell: str) -> str:
     """What ``defused`` was given."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

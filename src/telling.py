@@ -1,17 +1,29 @@
 """Lines to the person at the terminal: whole, and free of what a terminal would act on."""
 
 import sys
+import unicodedata
 from typing import Any
+
+# what a terminal acts on or ends a line with, and lone surrogates: bytes that are no UTF-8
+ACTIVE = frozenset({"Cc", "Zl", "Zp", "Cs"})
+BIDIRECTIONAL = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
+
+
+def is_active(letter: str) -> bool:
+    """Whether a letter does something to a terminal other than to stand there."""
+    return letter in BIDIRECTIONAL or unicodedata.category(letter) in ACTIVE
 
 
 def printable(text: Any) -> str:
-    """Without control characters, escape sequences and marks that turn the writing direction.
+    r"""Text as one line in which every active letter is shown as its code: ESC is ``\x1b``.
 
     File names may hold any of them: a line break splits a line in two, an escape sequence recolours
-    or renames the terminal. Each is shown as its code.
+    or renames the terminal, a mark of direction turns what follows.
     """
     return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        letter.encode("unicode_escape").decode() if is_active(letter) else letter
         for letter in str(text)
     )
 

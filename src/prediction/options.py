@@ -74,8 +74,8 @@ class PredictOptions:
     )
     clip_timeout: float = flag(
         600.0,
-        "seconds a clip, or a minute of a longer recording, may take to read before its row stays "
-        "empty; 0 waits for ever, and so do 0 workers",
+        "seconds that a file may take to be read before its row stays empty, with --timeline for "
+        "each 10 MB of it; 0 waits for ever, and so do 0 workers",
         "running",
         low=0,
     )

@@ -1,7 +1,8 @@
 """Items to samples: the code of preprocess.py and train.py, with the features held in memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,9 +23,9 @@ from src.prediction.inputs import Item
 from src.prediction.views import views_of
 from src.preprocessing.jobs import Job, process
 from src.preprocessing.pipeline import FeatureSettings, Tools
-from src.preprocessing.workers import Crew, Lost, answers
+from src.preprocessing.workers import Crew, Lost, in_order
 
-AHEAD = 4  # batches begun before the first of them is complete
+AHEAD = 64  # items that may be read before an earlier one is
 
 
 class MemoryStore(FeatureStore):
@@ -132,6 +133,10 @@ class ItemReader(Dataset):
             reason = str(error)
         except Exception as error:  # whatever a file does to a decoder, the others get their answer
             reason = f"{type(error).__name__}: {first_line(error)}"
+        return self.unread(index, reason)
+
+    def unread(self, index: int, reason: str) -> Prepared:
+        """An item of which nothing could be read."""
         return Prepared(index, None, [[] for _ in self.readings], [reason])
 
     def features(self, index: int, settings: FeatureSettings) -> Features:
@@ -187,47 +192,46 @@ class ItemReader(Dataset):
 
 
 def load(
-    reader: ItemReader, batch_size: int, num_workers: int, clip_timeout: float
+    reader: ItemReader, batch_size: int, num_workers: int, clip_timeout: float = 0.0
 ) -> Iterator[list[Prepared]]:
     """Lists of ``Prepared``, in the order of the items.
 
-    An item that kills its process, or takes longer than ``clip_timeout`` seconds, has failed.
-    Without workers there is nobody to watch over the items.
-
-    Raises:
-        UserError: a process could not start.
+    Where there are workers, a media file that kills its decoder, or takes longer than
+    ``clip_timeout`` seconds, costs itself. Without workers there is nobody to watch over the files.
     """
-    starts = range(0, len(reader), batch_size)
     if not num_workers:
-        yield from ([reader[index] for index in _batch(reader, s, batch_size)] for s in starts)
-        return
-    crew = Crew(_start_worker, (reader,), _read, clip_timeout)
-    read: dict[int, Prepared] = {}
-    complete = 0  # items of the batches that were handed on
-    found = answers(
-        range(len(reader)), num_workers, crew, lambda job: job < complete + AHEAD * batch_size
-    )
-    for start in starts:
-        batch = _batch(reader, start, batch_size)
-        while not all(index in read for index in batch):
-            answer = next(found)
-            if isinstance(answer, Lost):
-                nothing = [[] for _ in reader.readings]
-                answer = Prepared(answer.job, None, nothing, [answer.reason])
-            read[answer.index] = answer
-        complete = batch.stop
-        yield [read.pop(index) for index in batch]
+        prepared: Iterator[Prepared] = (reader[index] for index in range(len(reader)))
+    else:
+        size = min(num_workers, len(reader))
+        watched = in_order(range(len(reader)), size, crew_of(reader, _read, clip_timeout), AHEAD)
+        prepared = (reader.unread(*one) if isinstance(one, Lost) else one for one in watched)
+    while batch := list(islice(prepared, batch_size)):
+        yield batch
 
 
-def _batch(reader: ItemReader, start: int, size: int) -> range:
-    return range(start, min(start + size, len(reader)))
+def crew_of(
+    reader: ItemReader, work: Callable[[int], Any], timeout: float, threads: int = 1
+) -> Crew:
+    """Processes that ``work`` on the items of ``reader_here`` by number."""
+    return Crew(_start_reader, (reader, threads), work, timeout)
 
 
-_worker: dict[str, ItemReader] = {}
+def reader_here() -> ItemReader:
+    """The reader of this process, which is one of a crew."""
+    return _here["reader"]
+
+
+_here: dict[str, ItemReader] = {}
+
+
+def _start_reader(_: int, reader: ItemReader, threads: int) -> None:
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(0)
+    _here["reader"] = reader
 
 
 def _read(index: int) -> Prepared:
-    return _worker["reader"][index]
+    return reader_here()[index]
 
 
 def _misfit(features: Features, inputs: Inputs) -> str:
@@ -238,9 +242,3 @@ def _misfit(features: Features, inputs: Inputs) -> str:
     if width == inputs.text_dim:
         return ""
     return f"text: its words have {width} numbers each, the model reads {inputs.text_dim}"
-
-
-def _start_worker(_: int, reader: ItemReader) -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    _worker["reader"] = reader

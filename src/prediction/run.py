@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from src.errors import UserError
-from src.files import check_output
 from src.machine import allow_tf32
 from src.prediction.answers import write_answers
 from src.prediction.calibration import fit_temperature, write_calibration
@@ -16,8 +15,9 @@ from src.prediction.inputs import Item, find_items, read_labels, with_labels
 from src.prediction.judges import Judges, judged, own_validation_clips
 from src.prediction.members import Member, load_members
 from src.prediction.options import PredictOptions
+from src.prediction.outputs import check_outputs
 from src.prediction.predictor import Answer, Predictor, explain, warn
-from src.prediction.report import NUMBERS, TEMPLATE, Report, label_of, labelled
+from src.prediction.report import TEMPLATE, Report, label_of, labelled
 from src.prediction.timeline import write_timelines
 from src.preprocessing.face_embedding import FaceEmbedder, find_weights, fingerprint
 from src.telling import note, say
@@ -53,10 +53,10 @@ def predict(options: PredictOptions) -> int:
         device,
     )
     if options.export:
-        check_output("export", Path(options.export), [m.checkpoint.path for m in members])
+        check_outputs(options, members, [])
         return _export(options, members)
     items = _items(options, members)
-    _check_outputs(options, members, items)
+    check_outputs(options, members, items)
     if options.calibrate:
         return _calibrate(options, _predictor(options, members, items, device), items)
     items, judges = judged(items, members, bool(options.report))
@@ -67,22 +67,6 @@ def predict(options: PredictOptions) -> int:
         say(f"{options.output}: {answered} of {len(items)} recordings answered")
         return 0 if answered else 1
     return _answer(options, predictor, items, judges)
-
-
-def _check_outputs(
-    options: PredictOptions, members: Sequence[Member], items: Sequence[Item]
-) -> None:
-    """Refuse, before the work, what cannot be written or would overwrite what is read."""
-    inputs = [member.checkpoint.path for member in members]
-    inputs += [item.clip.path for item in items if item.store is None]
-    for store in {item.store.root: item.store for item in items if item.store}.values():
-        inputs += [store.root / "features.json", *store.root.glob("*/manifest.csv")]
-    inputs += [Path(options.labels)] if options.labels else []
-    if not options.calibrate:
-        check_output("output", Path(options.output), inputs)
-    if options.report:
-        for name in (TEMPLATE, NUMBERS):
-            check_output("report", Path(options.report) / name, inputs)
 
 
 def _answer(

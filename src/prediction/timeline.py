@@ -1,15 +1,12 @@
 """``--timeline True``: an answer every hop of a longer recording, as a CSV and a picture."""
 
 import hashlib
-import math
 import os
-import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from src.errors import UserError, first_line
@@ -19,16 +16,19 @@ from src.prediction.inputs import Item
 from src.prediction.options import PredictOptions
 from src.prediction.plots import Scene, draw_timeline
 from src.prediction.predictor import Answer, Predictor, present, warn
-from src.prediction.reading import ItemReader
+from src.prediction.reading import ItemReader, crew_of, reader_here
 from src.prediction.recording import Recording, Span, WindowReader, read_recording, spans_of
 from src.prediction.scenes import envelope
 from src.preprocessing.jobs import LONGEST_NAME
 from src.preprocessing.pipeline import FeatureSettings
-from src.preprocessing.video import MediaError, probe
-from src.preprocessing.workers import Crew, Lost, answers
+from src.preprocessing.video import MediaError
+from src.preprocessing.workers import Lost, in_order
 from src.telling import printable
 
 MOST_WINDOWS = 8  # at once: more are no faster, and 32 of 4 s take 2 GB in EfficientNet-B0
+TIMEOUT_BYTES = 10_000_000  # of a recording for which the time limit of a clip holds
+
+Recordings = dict[FeatureSettings, Recording]
 
 
 class Timeline(NamedTuple):
@@ -53,8 +53,8 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
     class_names = predictor.members[0].checkpoint.class_names
     header = ["FileID", "start", "end", "Emotion", *class_names, "modalities"]
     rows, answered = [], 0
-    for item in items:
-        timeline = _timeline(options, predictor, item)
+    for item, recordings in zip(items, _recordings(options, predictor, items), strict=True):
+        timeline = _timeline(options, predictor, item, recordings)
         rows += _rows(item, timeline, predictor, class_names)
         if timeline is not None and any(answer.given for answer in timeline.answers):
             answered += 1
@@ -88,12 +88,13 @@ def _check(predictor: Predictor, items: Sequence[Item]) -> None:
         raise UserError(f"--timeline True wants media files; {stored.name} is a clip of features/")
 
 
-def _timeline(options: PredictOptions, predictor: Predictor, item: Item) -> Timeline | None:
-    reader = predictor.reader([item])
-    recordings = _read_apart(reader, item.clip.path, options)
+def _timeline(
+    options: PredictOptions, predictor: Predictor, item: Item, recordings: Recordings | str
+) -> Timeline | None:
     if isinstance(recordings, str):
         warn(f"{item.name}: {recordings}; its row is empty")
         return None
+    reader = predictor.reader([item])
     longest = max(recordings.values(), key=lambda r: r.faces is not None)
     spans = spans_of(longest.duration, options.window, options.hop)
     windows = WindowReader(reader, recordings, spans)
@@ -110,47 +111,32 @@ def _timeline(options: PredictOptions, predictor: Predictor, item: Item) -> Time
     return Timeline(longest, spans, answers)
 
 
-def _read_apart(
-    reader: ItemReader, path: Path, options: PredictOptions
-) -> dict[FeatureSettings, Recording] | str:
-    """A recording as each model reads it, or why it cannot be read; in a process of its own, which
-    it may kill or stall, where there are workers.
-    """
+def _recordings(
+    options: PredictOptions, predictor: Predictor, items: Sequence[Item]
+) -> Iterator[Recordings | str]:
+    """What each file holds, or why it cannot be read; read by a process that is watched over."""
+    reader = predictor.reader(items)
     if not options.num_workers:
-        return _recordings(path, reader)
-    crew = Crew(_prepare, (options.threads, reader, options.clip_timeout), _read_one, 0.0)
-    answer = next(answers([path], 1, crew))
-    if not isinstance(answer, Lost):
-        return answer
-    late = "SIGALRM" in answer.reason
-    return "takes too long (--clip_timeout)" if late else answer.reason
+        yield from (_read(reader, index) for index in range(len(items)))
+        return
+    largest = max(item.clip.path.stat().st_size for item in items)
+    timeout = options.clip_timeout * -(-largest // TIMEOUT_BYTES)
+    crew = crew_of(reader, _read_here, timeout, options.threads)
+    for read in in_order(range(len(items)), 1, crew, 1):
+        yield read.reason if isinstance(read, Lost) else read
 
 
-_worker: dict[str, Any] = {}
+def _read_here(index: int) -> Recordings | str:
+    return _read(reader_here(), index)
 
 
-def _prepare(_: int, threads: int, reader: ItemReader, clip_timeout: float) -> None:
-    torch.set_num_threads(threads)
-    _worker["reader"], _worker["clip_timeout"] = reader, clip_timeout
-
-
-def _read_one(path: Path) -> dict[FeatureSettings, Recording] | str:
-    """As ``_recordings``; the kernel ends this process where it takes too long."""
-    limit = math.ceil(_worker["clip_timeout"])
-    signal.alarm(limit)
+def _read(reader: ItemReader, index: int) -> Recordings | str:
+    path = reader.items[index].clip.path
     try:
-        minutes = math.ceil(probe(path).duration / 60)
-    except MediaError as error:
-        return str(error)
-    signal.alarm(limit * max(1, minutes))
-    recordings = _recordings(path, _worker["reader"])
-    signal.alarm(0)
-    return recordings
-
-
-def _recordings(path: Path, reader: ItemReader) -> dict[FeatureSettings, Recording] | str:
-    try:
-        return {s: read_recording(path, s, tools) for s, tools in reader.tools.items()}
+        return {
+            settings: read_recording(path, settings, tools)
+            for settings, tools in reader.tools.items()
+        }
     except MediaError as error:
         return str(error)
 

@@ -5,7 +5,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -40,29 +40,41 @@ class _Worker:
     process: multiprocessing.process.BaseProcess
     pipe: Connection
     job: Any = None
+    turn: int = 0  # the job's number
     ready: bool = False
     deadline: float = float("inf")
 
 
-def answers(
-    jobs: Iterable[Any],
-    size: int,
-    crew: Crew,
-    may_start: Callable[[Any], bool] = lambda job: True,
-) -> Iterator[Any]:
+def answers(jobs: Iterable[Any], size: int, crew: Crew) -> Iterator[Any]:
     """Answers in the order in which they come; ``Lost`` for a job whose process died or hung.
-
-    Args:
-        jobs: in the order in which they are begun.
-        size: number of processes.
-        crew: what they do.
-        may_start: whether a job may be begun yet; asked again after each answer.
 
     Raises:
         UserError: a process died before it was ready for work.
         Exception: whatever a job raised.
     """
-    todo = deque(jobs)
+    for _, answer in _turns(jobs, size, crew):
+        yield answer
+
+
+def in_order(jobs: Iterable[Any], size: int, crew: Crew, ahead: int) -> Iterator[Any]:
+    """As ``answers``, in the order of the jobs; fewer than ``ahead`` wait for an earlier one.
+
+    Raises:
+        UserError: a process died before it was ready for work.
+        Exception: whatever a job raised.
+    """
+    waiting: dict[int, Any] = {}
+    following = 0
+    for turn, answer in _turns(jobs, size, crew, ahead):
+        waiting[turn] = answer
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
+def _turns(jobs: Iterable[Any], size: int, crew: Crew, ahead: int = 0) -> Iterator[tuple[int, Any]]:
+    """Answers with the numbers of their jobs; no job is begun ``ahead`` of one still under way."""
+    todo = deque(enumerate(jobs))
     with _started(crew, size) as workers:
         while todo or any(worker.job is not None for worker in workers):
             patience = max(0.0, min(worker.deadline for worker in workers) - time.monotonic())
@@ -71,13 +83,12 @@ def answers(
             for worker in workers:
                 if worker.pipe in told or worker.deadline <= time.monotonic():
                     yield from _hear(worker, worker.pipe in told, crew)
-            for worker in workers:
-                if todo and may_start(todo[0]):
-                    _give(worker, todo, crew.timeout)
+                    _give(workers, todo, crew.timeout, ahead)
 
 
-def _hear(worker: _Worker, has_told: bool, crew: Crew) -> Iterator[Any]:
+def _hear(worker: _Worker, has_told: bool, crew: Crew) -> Iterator[tuple[int, Any]]:
     """What a worker says, or that it says no more: then another takes its place."""
+    turn = worker.turn
     try:
         if not has_told:
             raise TimeoutError(f"took longer than {crew.timeout:g} s (--clip_timeout)")
@@ -91,25 +102,26 @@ def _hear(worker: _Worker, has_told: bool, crew: Crew) -> Iterator[Any]:
                 f"a worker process could not start ({reason}); give fewer --num_workers"
             ) from None
         vars(worker).update(vars(_start(worker.number, crew)))
-        yield Lost(job, reason)
+        yield turn, Lost(job, reason)
         return
     worker.ready, worker.job, worker.deadline = True, None, float("inf")
     if kind == "error":
         raise content
     if kind == "answer":
-        yield content
+        yield turn, content
 
 
-def _give(worker: _Worker, todo: deque, timeout: float) -> None:
-    """The next job, once the worker is ready for one."""
-    if not todo or not worker.ready or worker.job is not None:
-        return
-    worker.job = todo.popleft()
-    worker.deadline = time.monotonic() + timeout if timeout else float("inf")
-    try:
-        worker.pipe.send(worker.job)
-    except OSError:  # it died meanwhile; ``_hear`` will find that out
-        return
+def _give(workers: list[_Worker], todo: deque, timeout: float, ahead: int) -> None:
+    """The next jobs to the workers that are ready for one."""
+    for worker in workers:
+        under_way = [other.turn for other in workers if other.job is not None]
+        if not todo or (ahead and under_way and todo[0][0] >= min(under_way) + ahead):
+            return
+        if worker.ready and worker.job is None:
+            worker.turn, worker.job = todo.popleft()
+            worker.deadline = time.monotonic() + timeout if timeout else float("inf")
+            with suppress(OSError):  # it died meanwhile; ``_hear`` will find that out
+                worker.pipe.send(worker.job)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from src.files import refuse_links
 from src.locking import HeldError, only_run_in
 from src.machine import allow_tf32
 from src.paths import HOME
-from src.telling import note, say
+from src.telling import is_active, note, say
 from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from src.training.checkpoint import best_checkpoint
 from src.training.devices import choose_device, parallelise, place
@@ -139,7 +139,7 @@ def run_folder(options: TrainOptions) -> Path:
         UserError: the name would lead elsewhere.
     """
     name = options.exp_name
-    if name in ("", ".", "..") or Path(name).name != name or not name.isprintable():
+    if name in ("", ".", "..") or Path(name).name != name or any(map(is_active, name)):
         raise UserError(
             f"--exp_name {name!r}: give a plain name, without slashes and control characters"
         )
