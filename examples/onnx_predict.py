@@ -15,32 +15,48 @@ from src.preprocessing.audio import extract_speech
 from src.preprocessing.video import MediaError, read_waveform
 
 
-def answer(session: InferenceSession, path: Path) -> str:
+def read_metadata(session: InferenceSession) -> dict:
+    """What predict.py wrote beside the model: settings of its features, class names, options.
+
+    Raises:
+        ValueError: it is none of predict.py's, or reads what a file alone does not tell.
+    """
+    found = session.get_modelmeta().custom_metadata_map
+    try:
+        metadata = {n: json.loads(found[n]) for n in ("features", "class_names", "model_options")}
+        options = metadata["model_options"]
+        wants = {"a voice of a known speaker": options["speech_norm"] != "none"}
+        wants["its loudness"] = options["speech_level"]
+    except (KeyError, TypeError, ValueError):
+        raise ValueError("is no speech model of predict.py --export") from None
+    for what, wanted in wants.items():
+        if wanted:
+            raise ValueError(f"wants {what}, which this example does not give")
+    return metadata
+
+
+def answer(session: InferenceSession, metadata: dict, path: Path) -> str:
     """The likeliest emotion of one clip and its probability, or why there is none."""
-    metadata = session.get_modelmeta().custom_metadata_map
     try:
         waveform = read_waveform(path)
     except (MediaError, IndexError):
         return "has no sound that can be read"
-    speech = extract_speech(waveform, json.loads(metadata["features"])["denoise"])
+    speech = extract_speech(waveform, metadata["features"]["denoise"])
     if speech is None:
         return "has no voice in it"
     log_mel = speech.log_mel.astype(np.float32)[None]  # (1, 128, frames)
     probabilities = session.run(None, {"speech": log_mel})[0][0]
     best = int(probabilities.argmax())
-    return f"{json.loads(metadata['class_names'])[best]} {probabilities[best]:.4f}"
+    return f"{metadata['class_names'][best]} {probabilities[best]:.4f}"
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     model = InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-    if (
-        json.loads(model.get_modelmeta().custom_metadata_map["model_options"])["speech_norm"]
-        != "none"
-    ):
-        sys.exit(
-            f"{sys.argv[1]}: reads speech normalised by speaker, which a file alone does not tell"
-        )
+    try:
+        described = read_metadata(model)
+    except ValueError as error:
+        sys.exit(f"error: {sys.argv[1]}: {error}")
     for clip in map(Path, sys.argv[2:]):
-        print(clip.stem, answer(model, clip))
+        print(clip.stem, answer(model, described, clip))

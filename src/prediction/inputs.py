@@ -174,8 +174,8 @@ def _parse_folds(config: dict[str, Any]) -> Folds:
     folds = Folds(*numbers, options["folds_file"], options.get("valid_fold", 1))
     if not all(isinstance(number, int) and number >= 0 for number in (*numbers, folds.valid_fold)):
         raise ValueError("no numbers of folds")
-    if not isinstance(folds.folds_file, str):
-        raise ValueError("no name of a file")
+    if not isinstance(folds.folds_file, str) or (folds.n_folds and folds.n_folds < 3):
+        raise ValueError("no folds")
     return folds
 
 

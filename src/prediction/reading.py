@@ -150,7 +150,8 @@ class ItemReader(Dataset):
             norms = self.norms[item.store.root]
             return Features(item.store, item.clip.split, item.record, [], norms)
         store = MemoryStore()
-        job = Job(item.clip._replace(labels=Labels()), None)
+        # the stem names files, of which there are none here: it may be too long for one
+        job = Job(item.clip._replace(labels=Labels(), stem="clip"), None)
         outcome = process(job, store, (), settings, self.tools[settings])
         return Features(store, item.clip.split, outcome.record, outcome.failures)
 

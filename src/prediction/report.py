@@ -15,7 +15,7 @@ from src.prediction.attention import attention_over_time
 from src.prediction.inputs import Item
 from src.prediction.members import Member
 from src.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
-from src.prediction.predictor import Answer, Predictor, present
+from src.prediction.predictor import Answer, Predictor, present, warn
 from src.prediction.reading import ItemReader
 from src.prediction.scenes import scene_of
 from src.prediction.scores import System, compare, reliability
@@ -197,8 +197,13 @@ class Report:
             checkpoint = member.checkpoint.path
             path = checkpoint.parent / "metrics.csv"
             if BEST.match(checkpoint.name) and path.is_file():
+                try:
+                    history = _history(path)
+                except UserError as error:  # the scores are worth more than a picture
+                    warn(str(error))
+                    continue
                 picture = self._picture("curves", member.name, f"curves_{number}.png")
-                draw_curves(_history(path), member.checkpoint.epoch, picture)
+                draw_curves(history, member.checkpoint.epoch, picture)
 
 
 def label_of(item: Item, label: str) -> int:
@@ -235,7 +240,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _history(path: Path) -> list[dict[str, float]]:
-    mend = "remove it to have a report without curves"
+    mend = "the report has no curves"
     heading, rows = read_csv(path, mend)
     missing = [name for name in CURVES if name not in heading]
     try:

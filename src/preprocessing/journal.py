@@ -84,5 +84,9 @@ def _read_lines(path: Path) -> Iterator[Outcome]:
         try:
             split, record, failures = json.loads(line)
             yield Outcome(split, Record(*record), [Failure(*f) for f in failures])
-        except (ValueError, TypeError):  # the line a kill cut short; its clip is done again
+        except (
+            ValueError,
+            TypeError,
+            RecursionError,
+        ):  # cut short by a kill: done again
             continue

@@ -14,7 +14,7 @@ from src import distributed
 from src.data.examples import speakers_by_fold
 from src.data.faults import told_in_one_line
 from src.errors import UserError
-from src.files import refuse_links
+from src.files import refuse_links, remove_partial_files
 from src.locking import HeldError, only_run_in
 from src.machine import allow_tf32
 from src.paths import HOME
@@ -158,6 +158,7 @@ def claim_folder(folder: Path, options: TrainOptions, state: RunState | None) ->
             "replace it, or another --exp_name"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(folder)  # of a run that was killed while it wrote
     if state is None:
         for pattern in ("*.pth", "events.*", "*.json", "*.csv", "*.png"):
             for path in folder.glob(pattern):

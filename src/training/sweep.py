@@ -104,6 +104,7 @@ def _check_scores(result: dict[str, Any]) -> dict[str, Any]:
         for name in ("accuracy", "unweighted_average_recall", "macro_f1"):
             _check_number(scores[name])
     int(result["parameters"])
+    len(result.get("runs", []))
     return result
 
 
