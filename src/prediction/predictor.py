@@ -13,7 +13,7 @@ from src.data.dataset import Sample, collate
 from src.feature_store import Record
 from src.prediction.inputs import Item
 from src.prediction.members import Member, join
-from src.prediction.reading import ItemReader, Prepared, Reading, load
+from src.prediction.reading import MOST_FRAMES, ItemReader, Prepared, Reading, load
 from src.telling import tell
 from src.training.loop import evaluate
 from src.training.setup import MODALITIES
@@ -131,11 +131,25 @@ class Predictor:
         """(samples, classes)."""
         if not samples:
             return np.zeros((0, self.n_classes))
-        labelled = collate(samples)
-        answers = evaluate(
-            member.model, [labelled], labelled.ids, self.device, without=hidden
-        ).logits[member.head]
-        return softmax(answers.astype(np.float64) / member.temperature, axis=1)
+        batches = [collate(part) for part in _parts_that_fit(samples)]
+        ids = [name for batch in batches for name in batch.ids]
+        answers = evaluate(member.model, batches, ids, self.device, without=hidden)
+        logits = answers.logits[member.head].astype(np.float64)
+        return softmax(logits / member.temperature, axis=1)
+
+
+def _parts_that_fit(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """Samples in order, as many at once as come to ``MOST_FRAMES`` when padded to the longest."""
+    part: list[Sample] = []
+    longest = 0
+    for sample in samples:
+        frames = 1 if sample.speech is None else sample.speech.shape[1]
+        if part and max(longest, frames) * (len(part) + 1) > MOST_FRAMES:
+            yield part
+            part, longest = [], 0
+        part.append(sample)
+        longest = max(longest, frames)
+    yield part
 
 
 def present(record: Record | None, readings: Sequence[Reading]) -> list[str]:

@@ -21,10 +21,12 @@ from src.face_track import FaceTrack
 from src.feature_store import Failure, FeatureStore, Record
 from src.prediction.inputs import Item
 from src.prediction.views import views_of
+from src.preprocessing.audio import FRAME_SECONDS
 from src.preprocessing.jobs import Job, process
 from src.preprocessing.pipeline import FeatureSettings, Tools
 from src.preprocessing.workers import Crew, Lost, in_order
 
+MOST_FRAMES = 20_000  # of a clip, 5 minutes: a network holds a GB of EfficientNet-B0 for each 4,000
 AHEAD = 64  # items that may be read before an earlier one is
 
 
@@ -174,10 +176,15 @@ class ItemReader(Dataset):
         samples, records = [], []
         for reading in self.readings:
             features = found[reading.settings]
-            misfit = _misfit(features, reading.inputs)
-            if misfit:
-                failures.append(misfit)
-                features = features._replace(record=features.record._replace(text_state="failed"))
+            misfits = {
+                "text_state": _misfit(features, reading.inputs),
+                "speech_state": _too_long(features, reading.inputs),
+            }
+            for state, reason in misfits.items():
+                if reason:
+                    failures.append(reason)
+                    record = features.record._replace(**{state: "failed"})
+                    features = features._replace(record=record)
             samples.append(self._views(index, features, reading.inputs))
             records.append(features.record)
         reads_text = [r for r, x in zip(records, self.readings, strict=True) if x.inputs.text]
@@ -243,3 +250,13 @@ def _misfit(features: Features, inputs: Inputs) -> str:
     if width == inputs.text_dim:
         return ""
     return f"text: its words have {width} numbers each, the model reads {inputs.text_dim}"
+
+
+def _too_long(features: Features, inputs: Inputs) -> str:
+    """Why the speech of a clip is more than a network can hold, or nothing."""
+    if not inputs.speech or features.record.frames <= MOST_FRAMES:
+        return ""
+    return (
+        f"speech: lasts {features.record.frames * FRAME_SECONDS:.0f} s, more than "
+        f"{MOST_FRAMES * FRAME_SECONDS:.0f}; give --timeline True"
+    )
