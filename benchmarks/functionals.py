@@ -4,7 +4,8 @@
 
 A support vector machine (RBF) on means, deviations, percentiles and movements of 32 bands, trained
 on the clips that a run of the same fold trains on; scored on the validation fold, and with ``--part
-test`` on the test fold. ``--speech_norm speaker``: against the mean and deviation of the speaker.
+test`` on the test fold. ``--speech_norm speaker``: against the mean and deviation of the speaker;
+``--speech_level``: at the level of the recording, which scaling to the clip's own peak takes away.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from sklearn.svm import SVC
 
 from src.data.examples import Example, Folds, load_parts
 from src.feature_store import FeatureStore
+from src.preprocessing.audio import at_its_level
 
 N_BANDS, QUARTERS, C = 32, 4, 10.0
 
@@ -58,7 +60,7 @@ def fold_score(store: FeatureStore, options: argparse.Namespace, fold: int) -> f
     parts = load_parts(store, names, lambda r: r.speech_state == "ok", "speech", folds)
     tested: list[Example] = getattr(parts, options.part)
     examples = parts.train + tested
-    values = np.stack([read(store, example) for example in examples])
+    values = np.stack([read(store, example, options.speech_level) for example in examples])
     if options.speech_norm == "speaker":
         values = by_speaker(values, np.array([e.record.speaker for e in examples]))
     labels = np.array([example.speech for example in examples])
@@ -69,9 +71,10 @@ def fold_score(store: FeatureStore, options: argparse.Namespace, fold: int) -> f
     return 100 * recall_score(labels[~train], answers, average="macro")
 
 
-def read(store: FeatureStore, example: Example) -> np.ndarray:
+def read(store: FeatureStore, example: Example, at_level: bool) -> np.ndarray:
     """The statistics of one clip."""
-    return functionals(store.read_array(example.split, "speech", example.record.stem))
+    log_mel = store.read_array(example.split, "speech", example.record.stem).astype(np.float32)
+    return functionals(at_its_level(log_mel, example.record.peak_db) if at_level else log_mel)
 
 
 def main() -> None:
@@ -83,6 +86,7 @@ def main() -> None:
     parser.add_argument("--n_folds", type=int, required=True)
     parser.add_argument("--folds_file", default="")
     parser.add_argument("--speech_norm", choices=("none", "speaker"), default="none")
+    parser.add_argument("--speech_level", action="store_true")
     parser.add_argument("--part", choices=("val", "test"), default="val")
     options = parser.parse_args()
     store = FeatureStore(options.features_dir)
