@@ -20,6 +20,7 @@ from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.prediction import PLAIN, TEXT_DIM, answers_of, make_checkpoint, options_of, slim
 
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -132,3 +133,16 @@ def test_an_ensemble_is_not_one_file(tmp_path):
     weights = [make_checkpoint(tmp_path, "text", seed=seed) for seed in (0, 1)]
     with pytest.raises(UserError, match="--export writes one model"):
         predict(options_of(weights, tmp_path, export=str(tmp_path / "model.onnx")))
+
+
+def test_the_example_refuses_a_model_that_says_nothing_of_itself(tmp_path):
+    weights = make_checkpoint(tmp_path, "text")
+    predict(options_of(weights, tmp_path, export=str(tmp_path / "model.onnx")))
+    bare = onnx.load(tmp_path / "model.onnx")
+    del bare.metadata_props[:]
+    onnx.save(bare, tmp_path / "bare.onnx")
+    command = [sys.executable, "examples/onnx_predict.py", str(tmp_path / "bare.onnx"), "x.wav"]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.endswith("bare.onnx: is no speech model of predict.py --export\n")
+    assert done.stderr.count("\n") == 1

@@ -129,7 +129,8 @@ def test_the_onnx_example_refuses_what_it_cannot_normalise(tmp_path):
         text=True,
     )
     assert done.returncode == 1
-    assert "normalised by speaker" in done.stderr
+    assert "wants a voice of a known speaker" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_media_file_is_refused_with_the_mend(tmp_path, monkeypatch):

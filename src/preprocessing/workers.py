@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from src.errors import UserError
 from src.processes import end_with_parent
 
+START = 600.0  # seconds a worker has to import what it needs, on a disk that is far away
 GRACE = 10.0  # seconds a worker has to finish its job when the run is over
 
 
@@ -81,8 +82,10 @@ def _turns(jobs: Iterable[Any], size: int, crew: Crew, ahead: int = 0) -> Iterat
             pipes = [worker.pipe for worker in workers]
             told = wait(pipes, None if patience == float("inf") else patience)
             for worker in workers:
-                if worker.pipe in told or worker.deadline <= time.monotonic():
-                    yield from _hear(worker, worker.pipe in told, crew)
+                # who was given work since may be done by now: whoever took the answers took time
+                has_told = worker.pipe in told or worker.pipe.poll()
+                if has_told or worker.deadline <= time.monotonic():
+                    yield from _hear(worker, has_told, crew)
                     _give(workers, todo, crew.timeout, ahead)
 
 
@@ -91,7 +94,8 @@ def _hear(worker: _Worker, has_told: bool, crew: Crew) -> Iterator[tuple[int, An
     turn = worker.turn
     try:
         if not has_told:
-            raise TimeoutError(f"took longer than {crew.timeout:g} s (--clip_timeout)")
+            limit = f"{crew.timeout:g} s (--clip_timeout)" if worker.ready else f"{START:g} s"
+            raise TimeoutError(f"took longer than {limit}")
         kind, content = worker.pipe.recv()
     except (EOFError, OSError) as error:
         job, was_ready = worker.job, worker.ready
@@ -143,7 +147,7 @@ def _start(number: int, crew: Crew) -> _Worker:
     process = spawn.Process(target=_serve, args=(there, number, crew), daemon=True)
     process.start()
     there.close()
-    return _Worker(number, process, here)
+    return _Worker(number, process, here, deadline=time.monotonic() + START)
 
 
 def _end(worker: _Worker, grace: float) -> None:
