@@ -9,9 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pool uses the cores, one cl
 
 def main() -> int:
     """Extract what is missing; returns the exit code."""
-    from src.preprocessing.run import PreprocessOptions, preprocess
+    from src.preprocessing.options import PreprocessOptions
 
-    return preprocess(parse(PreprocessOptions, __doc__))
+    options = parse(PreprocessOptions, __doc__)
+    from src.preprocessing.run import preprocess
+
+    return preprocess(options)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from src.command_line import flag, parse, run
 from src.errors import UserError
 from src.paths import HOME
-from src.preprocessing.run import PreprocessOptions
+from src.preprocessing.options import PreprocessOptions
 from src.training.options import TrainOptions
 
 AS_TYPED = (  # the line of issue 2, from a user's shell history
@@ -262,3 +263,18 @@ def test_preprocess_of_an_empty_split_is_one_line_and_code_2(tmp_path):
 def test_train_without_features_is_one_line_and_code_2(tmp_path):
     line = start(tmp_path, "train.py", "--mode", "speech", "--features_dir", "nowhere")
     assert line.startswith("error: nowhere: no such folder; run preprocess.py first")
+
+
+@pytest.mark.parametrize("script", ["preprocess.py", "train.py", "predict.py"])
+@pytest.mark.parametrize("words", [["--help"], ["--no_such_flag", "1"], ["--device", "gpu"]])
+def test_help_and_wrong_names_wait_for_no_package(script, words):
+    """They took 6 to 9 seconds and a gigabyte: torch, librosa and what these import."""
+    code = "import runpy, sys; sys.argv = sys.argv[1:]\ntry: runpy.run_path(sys.argv[0], None, "
+    code += "'__main__')\nfinally: print('torch' in sys.modules, 'numpy' in sys.modules)"
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, script, *words], cwd=HOME, capture_output=True, text=True
+    )
+    assert time.monotonic() - started < 1.5
+    assert done.returncode == (0 if words == ["--help"] else 2)
+    assert done.stdout.splitlines()[-1] == "False False"

@@ -6,7 +6,7 @@ import pytest
 
 from src import machine
 from src.prediction.options import PredictOptions
-from src.preprocessing.run import PreprocessOptions
+from src.preprocessing.options import PreprocessOptions
 from src.training.options import TrainOptions
 
 
