@@ -6,6 +6,7 @@ import difflib
 import io
 import math
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -20,8 +21,8 @@ T = TypeVar("T")
 def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **extra: Any) -> Any:
     """A dataclass field that ``parse`` turns into ``--name``.
 
-    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive;
-    ``bare=True`` lets a switch stand alone: ``--name`` is ``--name True``.
+    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive. A
+    switch may stand alone: ``--name`` is ``--name True``.
     """
     metadata = {"help": help, "group": group, "choices": tuple(choices), **extra}
     if isinstance(default, list):
@@ -30,10 +31,14 @@ def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **ext
 
 
 def parse(options: type[T], description: str, argv: Sequence[str] | None = None) -> T:
-    """Parse ``argv`` into the dataclass ``options``; a mistake is one line and exit code 2."""
+    """Parse ``argv`` into the dataclass ``options``; a mistake is one line and exit code 2.
+
+    ``@FILE`` stands for the flags in that file, as a shell would read them; flags after it count.
+    """
     parser = _Parser(
         description=description,
         allow_abbrev=False,
+        fromfile_prefix_chars="@",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -123,6 +128,19 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {word}{hint}; see --help")
         return parsed
 
+    def convert_arg_line_to_args(self, arg_line: str) -> list[str]:
+        """Flags in a line of a file: words as in a shell, without what follows a ``#``."""
+        try:
+            return shlex.split(arg_line, comments=True)
+        except ValueError as error:  # a quotation mark that is not closed
+            self.error(f"{arg_line}: {error}")
+
+    def _read_args_from_files(self, arg_strings: list[str]) -> list[str]:
+        try:
+            return super()._read_args_from_files(arg_strings)
+        except (ValueError, RecursionError) as error:
+            self.error(f"a file of flags cannot be read ({first_line(error)})")
+
     def error(self, message: str) -> NoReturn:
         self.exit(report(UserError(message)))
 
@@ -143,7 +161,7 @@ def _add_argument(group: argparse._ArgumentGroup, field: dataclasses.Field) -> N
     }
     if many:
         arguments["nargs"] = "+"
-    if field.metadata.get("bare"):
+    if kind is bool:
         arguments |= {"nargs": "?", "const": True}
     if field.metadata.get("required"):
         arguments["required"] = True

@@ -278,3 +278,26 @@ def test_help_and_wrong_names_wait_for_no_package(script, words):
     assert time.monotonic() - started < 1.5
     assert done.returncode == (0 if words == ["--help"] else 2)
     assert done.stdout.splitlines()[-1] == "False False"
+
+
+def test_flags_of_a_file_and_switches_that_stand_alone(tmp_path, capsys):
+    path = tmp_path / "a.args"
+    path.write_text("# a recipe\n--mode text --exp_name 'my run'  # its name\n\n--resume --amp\n")
+    options = parse(TrainOptions, "", [f"@{path}", "--exp_name", "other", "--amp", "False"])
+    assert (options.mode, options.exp_name, options.resume, options.amp) == (
+        "text", "other", True, False,
+    )  # fmt: skip
+    for content in ("--exp_name 'open\n", f"@{path}\n", "\udcff"):
+        path.write_bytes(content.encode(errors="surrogateescape"))
+        with pytest.raises(SystemExit) as stop:
+            parse(TrainOptions, "", [f"@{path}"])
+        assert stop.value.code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit):
+        parse(TrainOptions, "", ["@nowhere.args"])
+    assert "nowhere.args" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recipe", sorted((HOME / "recipes").glob("*.args")), ids=lambda p: p.stem)
+def test_recipes_are_flags_of_today(recipe):
+    assert parse(TrainOptions, "", [f"@{recipe}"]).exp_name == recipe.stem

@@ -48,7 +48,7 @@ class PreprocessOptions:
         "running",
     )
     merge_only: bool = flag(
-        False, "extract nothing: write the manifest of what all shards did", "running", bare=True
+        False, "extract nothing: write the manifest of what all shards did", "running"
     )
     max_failures: float = flag(
         5.0, "percent of clips that may fail before the exit code is 1", "running", low=0, high=100
