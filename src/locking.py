@@ -18,20 +18,23 @@ class HeldError(UserError):
 
 
 @contextmanager
-def only_run_in(folder: Path, name: str = NAME, beside_others: bool = False) -> Iterator[None]:
+def only_run_in(
+    folder: Path, name: str = NAME, beside_others: bool = False, patient: bool = False
+) -> Iterator[None]:
     """Hold ``folder`` for this process; the file ``name`` goes with it, a kill may leave the file.
 
     Args:
-        folder: made where it is not there.
+        folder: made where it is not there; other machines may share it.
         name: of the lock's file; runs under other names do not meet.
         beside_others: others may hold it too, if all of them say so.
+        patient: wait for another process to set it free.
 
     Raises:
         HeldError: another process holds it; the line names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kind = fcntl.LOCK_SH if beside_others else fcntl.LOCK_EX
-    file = _open(folder / name, kind)
+    file = _open(folder / name, kind if patient else kind | fcntl.LOCK_NB)
     with file:
         file.truncate(0)
         file.write(f"{os.getpid()} on {os.uname().nodename}")
@@ -47,7 +50,7 @@ def _open(path: Path, kind: int) -> TextIO:
     while True:
         file = open_unlinked(path, "a+")
         try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
+            fcntl.flock(file, kind)
         except BlockingIOError:
             with file:
                 file.seek(0)
@@ -58,12 +61,12 @@ def _open(path: Path, kind: int) -> TextIO:
             ) from None
         except OSError:  # a file system without locks
             return file
-        if is_current(path, file):
+        if _is_current(path, file):
             return file
         file.close()
 
 
-def is_current(path: Path, file: TextIO) -> bool:
+def _is_current(path: Path, file: TextIO) -> bool:
     """Whether an open file is still the one under its name."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.lstat())

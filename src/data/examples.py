@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
+from src import distributed
 from src.errors import UserError
 from src.feature_store import FeatureStore, Record
 from src.files import read_json
+from src.telling import note
 
 TARGETS = ("integrated", "face", "speech")
 
@@ -158,13 +160,29 @@ def _folded_parts(
     for example in examples:
         parts[kinds.get(fold_of[example.record.speaker], "train")].append(example)
     for name, part in parts.items():
-        lacking = set(range(len(class_names))) - {e.integrated for e in part}
-        if lacking:
-            raise UserError(
-                f"--fold {folds.fold}: its {name} part has no clip of class "
-                f"{class_names[min(lacking)]}; use fewer folds or another --folds_file"
-            )
+        _check_classes(name, part, class_names, folds)
     return Parts(**parts)
+
+
+def _check_classes(
+    name: str, part: list[Example], class_names: Sequence[str], folds: Folds
+) -> None:
+    """What is never seen cannot be learnt; what is not there to be scored is left out of scores."""
+    lacking = [class_names[k] for k in sorted(set(range(len(class_names))) - _classes(part))]
+    if not part or (lacking and name == "train"):
+        raise UserError(
+            f"--fold {folds.fold}: its {name} part has no clip of class {(*lacking, '')[0]}; use "
+            "fewer folds or another --folds_file"
+        )
+    if lacking and distributed.is_main():
+        note(
+            f"--fold {folds.fold}: no clip of {' '.join(lacking)} in its {name} part, which is "
+            "scored over the classes that are there"
+        )
+
+
+def _classes(part: list[Example]) -> set[int]:
+    return {example.integrated for example in part}
 
 
 def _check(

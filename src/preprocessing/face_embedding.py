@@ -1,9 +1,6 @@
 """VGG-Face embeddings of face crops: InceptionResnetV1 trained on VGGFace2, by facenet-pytorch."""
 
 import hashlib
-import socket
-import sys
-from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ from facenet_pytorch import InceptionResnetV1
 from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
 from torch.nn import functional
 
+from src.downloads import fetch
 from src.errors import UserError, first_line
 from src.telling import note
 
@@ -20,7 +18,6 @@ URL = (
     "v2.2.9/20180402-114759-vggface2.pt"
 )
 BATCH_SIZE = 32
-CONNECT_SECONDS = 10.0
 
 
 def normalise(crops: np.ndarray) -> torch.Tensor:
@@ -46,10 +43,15 @@ def find_weights(choice: str) -> Path | None:
         if not Path(choice).is_file():
             raise UserError(f"--vggface_weights {choice}: no such file; give a file, auto or none")
         return Path(choice)
-    cached = Path(get_torch_home()) / "checkpoints" / URL.rsplit("/", 1)[1]
-    if cached.is_file() or _download(cached):
-        return cached
-    return None
+    try:
+        return fetch(URL, Path(get_torch_home()) / "checkpoints")  # where facenet-pytorch looks
+    except OSError as error:
+        note(
+            f"VGG-Face weights cannot be downloaded ({first_line(error)}); embeddings are "
+            "skipped. Give the file by --vggface_weights FILE and run again, or train the face on "
+            "resnet3d."
+        )
+        return None
 
 
 def fingerprint(weights: Path) -> str:
@@ -103,21 +105,3 @@ class FaceEmbedder:
         answers = [self.network(batch.to(self.device, self.dtype)).cpu() for batch in batches]
         # The network ends on unit length; rounding to bfloat16 would leave it off by 0.4 %.
         return functional.normalize(torch.cat(answers).float()).numpy().astype(np.float16)
-
-
-def _download(target: Path) -> bool:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(CONNECT_SECONDS)
-    try:
-        torch.hub.download_url_to_file(URL, str(target), progress=sys.stderr.isatty())
-    except (OSError, HTTPException) as error:
-        note(
-            f"VGG-Face weights cannot be downloaded ({first_line(error)}); embeddings are "
-            "skipped. Give the file by --vggface_weights FILE and run again, or train the face on "
-            "resnet3d."
-        )
-        return False
-    finally:
-        socket.setdefaulttimeout(before)
-    return True

@@ -1,13 +1,11 @@
 """What all processes found, in one manifest: done by whichever finishes last."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from src.corpora import Clip, Corpus
 from src.feature_store import MODALITY_FOLDERS, FeatureStore
-from src.files import open_unlinked, remove_partial_files
-from src.locking import is_current
+from src.files import remove_partial_files
+from src.locking import only_run_in
 from src.preprocessing.jobs import label_columns
 from src.preprocessing.journal import Known, Outcome, find_journals, read_known
 from src.telling import note, say, tell
@@ -15,21 +13,9 @@ from src.telling import note, say, tell
 LISTS = ("manifest.csv", "failures.csv", "features.json")
 
 
-@contextmanager
-def folder_lock(store: FeatureStore) -> Iterator[None]:
+def folder_lock(store: FeatureStore) -> AbstractContextManager[None]:
     """One process at a time, on all machines that share the folder; a kill sets it free."""
-    store.root.mkdir(parents=True, exist_ok=True)
-    path = store.root / ".lock"
-    while True:
-        with open_unlinked(path, "a") as file:
-            fcntl.lockf(file, fcntl.LOCK_EX)
-            if not is_current(path, file):  # removed by its last holder while this process waited
-                continue
-            try:
-                yield
-            finally:
-                path.unlink()
-            return
+    return only_run_in(store.root, patient=True)
 
 
 def merge(store: FeatureStore, corpus: Corpus, own: Known, even_if_incomplete: bool) -> Known:

@@ -55,7 +55,27 @@ def test_folds_that_do_not_fit_are_refused(folded, tmp_path, flags, part):
 def test_a_fold_without_some_class_is_refused(tmp_path):
     make_features(tmp_path / "features", clips={"all": 12}, n_classes=3, speakers=3)
     message = refused(tmp_path / "features", tmp_path / "logs", n_folds=3)
-    assert "has no clip of class" in message
+    assert "train part has no clip of class" in message
+
+
+def test_leaving_one_speaker_out(tmp_path, capsys):
+    """As many folds as speakers: each is tested alone, over the classes that are there."""
+    made = {"clips": {"all": 30}, "n_classes": 3, "speakers": 5}
+    store = make_features(tmp_path / "features", **made)
+    records = store.read_manifest("all")
+    lost = {"00": "hap", "01": "ang"}
+    store.write_manifest("all", [r for r in records if lost.get(r.speaker) != r.integrated])
+    folder = run_of(tmp_path / "features", tmp_path / "logs", n_epoch=1, n_folds=5, fold=0)
+    tested = []
+    for run in sorted(folder.glob("fold_*")):
+        speakers = json.loads((run / "config.json").read_text())["resolved"]["speakers"]
+        tested += speakers["test"]
+        result = json.loads((run / "result.json").read_text())
+        assert 0 <= result["test"]["unweighted_average_recall"] <= 1
+        assert 0 <= result["test"]["macro_f1"] <= 1
+    assert sorted(tested) == ["00", "01", "02", "03", "04"]
+    assert "no clip of hap in its test part" in capsys.readouterr().err
+    assert "ensemble" not in json.loads((folder / "summary.json").read_text())
 
 
 def test_folds_are_refused_where_there_are_official_splits(features, tmp_path):
