@@ -86,6 +86,9 @@ def test_a_model_is_not_scored_on_its_training_speakers(experiment, tmp_path, ca
     met = load_checkpoint(best_checkpoint(run)).met
     assert report["clips"] == 2 * CLIPS // FOLDS  # its test fold and the one that validated
     assert report["models"][0]["trained_on"] == 0
+    assert report["left_out"] == CLIPS // 2
+    page = (tmp_path / "report" / "report.html").read_text("utf-8")
+    assert f"{CLIPS // 2} further clips are left out" in page
     assert report["models"][0]["validated_on"] == len(met.validated)
     said = capsys.readouterr().err
     assert f"{CLIPS // 2} of {CLIPS} clips are left out: the model was trained on them" in said

@@ -19,6 +19,7 @@ class Judges(NamedTuple):
 
     standing: np.ndarray  # (clips, models) ``Standing``
     may: np.ndarray  # (clips, models) bool
+    left_out: int = 0  # further clips, which no model may answer
 
     def rows(self, members: Sequence[Member]) -> list[dict[str, Any]]:
         """A row a model for the report: how many of the clips it knows, and how many it answers."""
@@ -62,7 +63,7 @@ def judged(items: list[Item], members: Sequence[Member], scored: bool) -> tuple[
         )
     _tell(items, members, judges, left)
     kept = [item for item, answered in zip(items, left, strict=True) if answered]
-    return kept, Judges(judges.standing[left], judges.may[left])
+    return kept, Judges(judges.standing[left], judges.may[left], int((~left).sum()))
 
 
 def own_validation_clips(items: Sequence[Item], members: Sequence[Member]) -> np.ndarray:

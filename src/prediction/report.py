@@ -13,6 +13,7 @@ from src.errors import UserError, first_line
 from src.files import read_csv, write_atomic, write_json
 from src.prediction.attention import attention_over_time
 from src.prediction.inputs import Item
+from src.prediction.judges import Judges
 from src.prediction.members import Member
 from src.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
 from src.prediction.predictor import Answer, Predictor, present, warn
@@ -37,7 +38,7 @@ class Report:
     label: str
     resamples: int
     show: int
-    models: list[dict[str, Any]]  # a row a model: what it is, and what it knew of the clips
+    judges: Judges  # who was asked about what
     chosen: Sequence[str] = ()  # FileIDs to look at closely
     pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
 
@@ -65,7 +66,8 @@ class Report:
         return {
             "label": self.label,
             "class_names": list(self.class_names),
-            "models": self.models,
+            "models": self.judges.rows(self.members),
+            "left_out": self.judges.left_out,
             "clips": len(self.answers),
             "scored": self.main.name,
             "scores": scored[self.main.name],

@@ -94,7 +94,7 @@ def _report(
         options.label,
         options.bootstrap,
         options.show,
-        judges.rows(predictor.members),
+        judges,
         options.clips,
     )
     scores = report.write()["scores"]
