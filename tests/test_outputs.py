@@ -65,6 +65,14 @@ def test_the_lists_of_the_features_are_not_overwritten(tmp_path):
     assert "is one of the inputs" in refused(weights, tmp_path, **given)
 
 
+def test_the_files_of_a_run_are_not_overwritten(tmp_path, clip, weights):
+    for name in ("last.pth", "config.json", "result.json", "metrics.csv"):
+        path = weights.parent / name
+        path.write_text("{}")
+        line = refused(weights, tmp_path, input=[str(clip)], output=str(path))
+        assert "is one of the inputs" in line
+
+
 @pytest.mark.parametrize("flag", ["output", "export", "report", "calibrate"])
 def test_what_is_no_file_is_not_replaced(tmp_path, clip, weights, flag):
     pipe = tmp_path / "pipe"

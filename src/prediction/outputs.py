@@ -12,6 +12,7 @@ from src.prediction.members import Member
 from src.prediction.options import PredictOptions
 from src.prediction.report import NUMBERS, TEMPLATE
 from src.prediction.timeline import picture_path
+from src.training.checkpoint import BEST
 
 
 def check_outputs(
@@ -52,7 +53,11 @@ def _outputs(
 def _inputs(
     options: PredictOptions, members: Sequence[Member], items: Sequence[Item]
 ) -> Iterator[Path]:
-    yield from (member.checkpoint.path for member in members)
+    for member in members:
+        yield member.checkpoint.path
+        if BEST.match(member.checkpoint.path.name) and not options.calibrate:  # in its run's folder
+            for pattern in ("*.pth", "*.json", "metrics.csv"):
+                yield from member.checkpoint.path.parent.glob(pattern)
     yield from (Path(given) for given in options.weights)
     for item in items:
         if item.store is None:
