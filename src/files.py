@@ -20,6 +20,7 @@ from typing import IO, Any, BinaryIO
 from src.errors import UserError, first_line
 
 PARTIAL = re.compile(r"\.(?P<name>.+)\.(?:\d+|[a-z0-9_]{8})\.partial")
+LONGEST_NAME = 230  # bytes, of a file that is to be swept away where a kill leaves it half written
 FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet would run, or what was quoted of it
 _umask = os.umask(0)
 os.umask(_umask)
@@ -45,7 +46,9 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], Any], within: Path | No
         refuse_links(path.parent, within)
     mode = _mode(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(".partial", f".{path.name}.", path.parent)
+    # a name takes 255 bytes, with what is added here
+    name = f".{path.name}." if len(os.fsencode(path.name)) <= LONGEST_NAME else "."
+    handle, beside = tempfile.mkstemp(".partial", name, path.parent)
     try:
         with open(handle, "wb") as file:
             os.fchmod(handle, mode)

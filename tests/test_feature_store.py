@@ -207,6 +207,13 @@ def test_a_failed_write_leaves_no_trace(tmp_path, monkeypatch, error):
     assert target.read_bytes() == b"old"
 
 
+def test_a_name_as_long_as_a_file_may_have_is_written(tmp_path):
+    path = tmp_path / ("a" * 251 + ".csv")
+    write_atomic(path, lambda file: file.write(b"content"))
+    assert path.read_bytes() == b"content"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_only_partial_files_are_swept_away(tmp_path):
     for name in ("a/.7.npy.12.partial", "a/7.npy", "b/.hidden", "b/partial"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

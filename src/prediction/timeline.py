@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from src.errors import UserError, first_line
-from src.files import write_csv
+from src.files import LONGEST_NAME, write_csv
 from src.prediction.answers import shown
 from src.prediction.inputs import Item
 from src.prediction.options import PredictOptions
@@ -19,7 +19,6 @@ from src.prediction.predictor import Answer, Predictor, present, warn
 from src.prediction.reading import ItemReader, crew_of, reader_here
 from src.prediction.recording import Recording, Span, WindowReader, read_recording, spans_of
 from src.prediction.scenes import envelope
-from src.preprocessing.jobs import LONGEST_NAME
 from src.preprocessing.pipeline import FeatureSettings
 from src.preprocessing.video import MediaError
 from src.preprocessing.workers import Lost, in_order

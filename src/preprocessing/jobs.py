@@ -14,11 +14,9 @@ from src.feature_store import (
     FeatureStore,
     Record,
 )
-from src.files import refuse_links, remove_partial_files
+from src.files import LONGEST_NAME, refuse_links, remove_partial_files
 from src.preprocessing.journal import Known, Outcome
 from src.preprocessing.pipeline import ClipFeatures, FeatureSettings, Tools, embed_faces, extract
-
-LONGEST_NAME = 230  # bytes: file systems take 255, with what is added while a file is written
 
 
 class Job(NamedTuple):
