@@ -13,9 +13,10 @@ import torch
 from src.emotions import EMOTIONS
 from src.errors import UserError
 from src.feature_store import FeatureStore
+from src.metrics import join
 from src.paths import HOME
 from src.prediction.inputs import find_items
-from src.prediction.members import join, load_members
+from src.prediction.members import load_members
 from src.prediction.predictor import Predictor
 from src.prediction.run import predict
 from src.preprocessing.face_embedding import fingerprint

@@ -6,9 +6,7 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 
-import numpy as np
 import torch
-from scipy.special import softmax
 from torch import Tensor, nn
 
 from src.data.dataset import Inputs
@@ -66,24 +64,6 @@ def load_members(
                 f"{' '.join(first.class_names)}; an ensemble wants one list"
             )
     return members
-
-
-def join(probabilities: np.ndarray, how: str) -> np.ndarray:
-    """Answers of an ensemble: (models, ..., classes) to (..., classes).
-
-    Args:
-        probabilities: NaN where a model has no answer; it is then left out.
-        how: ``mean``, or ``geometric`` (the normalised geometric mean).
-    """
-    answered = np.isfinite(probabilities)
-    count = np.maximum(answered.sum(axis=0), 1)
-    empty = ~answered.any(axis=0)
-    if how == "mean":
-        joined = np.where(answered, probabilities, 0.0).sum(axis=0) / count
-    else:
-        logs = np.log(np.maximum(np.where(answered, probabilities, 1.0), 1e-300))
-        joined = softmax(logs.sum(axis=0) / count, axis=-1)
-    return np.where(empty, np.nan, joined)
 
 
 def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> Member:

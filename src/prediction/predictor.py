@@ -11,8 +11,9 @@ from tqdm import tqdm
 
 from src.data.dataset import Sample, collate
 from src.feature_store import Record
+from src.metrics import join
 from src.prediction.inputs import Item
-from src.prediction.members import Member, join
+from src.prediction.members import Member
 from src.prediction.reading import MOST_FRAMES, ItemReader, Prepared, Reading, load
 from src.telling import tell
 from src.training.loop import evaluate

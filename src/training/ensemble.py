@@ -8,7 +8,7 @@ import numpy as np
 from src.data.examples import TARGETS
 from src.errors import UserError, first_line
 from src.files import read_csv
-from src.metrics import score
+from src.metrics import join, score
 
 LEAST = 1e-7  # a probability of six decimals may be 0
 
@@ -62,6 +62,6 @@ def read_answers(path: Path, target: str) -> Answers:
 
 def _score(answers: list[Answers]) -> dict[str, Any]:
     _, labels, class_names, _ = answers[0]
-    mean = np.mean([one.probabilities for one in answers], axis=0)
+    mean = join(np.stack([one.probabilities for one in answers]), "mean")
     known = [class_names.index(label) if label else -1 for label in labels]
     return score(np.log(mean.clip(min=LEAST)), np.array(known), class_names)
