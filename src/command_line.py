@@ -6,6 +6,7 @@ import difflib
 import io
 import math
 import os
+import re
 import shlex
 import signal
 import sys
@@ -142,6 +143,7 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"a file of flags cannot be read ({first_line(error)})")
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"^\[Errno \d+\] ", "@FILE, a file of flags: ", message)
         self.exit(report(UserError(message)))
 
 
