@@ -56,6 +56,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     ``main`` imports what it needs itself, so that this holds while packages are imported too.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.unraisablehook = _interrupt_again
     _open_streams()
     try:
         code = main() or 0
@@ -94,6 +95,17 @@ def report(error: UserError) -> int:
     """Print a user error as one line on stderr; returns exit code 2."""
     tell(f"error: {error}")
     return 2
+
+
+def _interrupt_again(lost: Any) -> None:
+    """Ctrl-C inside a finalizer or a weak reference's callback is dropped by Python, and the work
+    would go on: here it comes again a moment later, outside of it.
+    """
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _open_streams() -> None:

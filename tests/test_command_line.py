@@ -198,11 +198,25 @@ def fail(error):
     return main
 
 
+class Finalizer:
+    """Ctrl-C comes while Python throws this away, where it drops every exception."""
+
+    def __del__(self):
+        raise KeyboardInterrupt
+
+
+def long_after_a_finalizer():
+    Finalizer()
+    time.sleep(20)
+
+
 @pytest.fixture
 def restored_signals():
-    before = signal.getsignal(signal.SIGTERM)
+    before, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     yield
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    sys.unraisablehook = hook
 
 
 @pytest.mark.usefixtures("restored_signals")
@@ -215,9 +229,10 @@ def restored_signals():
         (fail(UserError("a: no\n  such file")), 2, "error: a: no such file\n"),
         (fail(KeyboardInterrupt()), 130, "stopped.\n"),
         (lambda: os.kill(os.getpid(), signal.SIGTERM), 130, "stopped.\n"),
+        (long_after_a_finalizer, 130, "stopped.\n"),
         (fail(BrokenPipeError()), 141, ""),
     ],
-    ids=["None", "0", "1", "user error", "Ctrl-C", "SIGTERM", "closed pipe"],
+    ids=["None", "0", "1", "user error", "Ctrl-C", "SIGTERM", "Ctrl-C in a finalizer", "closed pipe"],
 )
 def test_a_script_ends_with_code_and_at_most_one_line(capsys, main, code, line):
     with pytest.raises(SystemExit) as caught:
