@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PY := .venv/bin/python
+export PYTHONPATH := src
 INSTALLED := .venv/.installed
 CLIPS_PER_EMOTION ?= 14
 
@@ -33,10 +34,10 @@ FACE := --face_model resnet3d --face_frames 8 --face_size 32
 demo: $(LOGS)/multimodal/demo/result.json  ## install, make a sample corpus, preprocess, train, show a table
 	@if [ -d demo/features/train/video_embedding ]; then \
 	  $(TRAIN) --mode face --exp_name attention_lstm --face_model attention_lstm --n_epoch 15; fi
-	@$(PY) -m src.training.table $(LOGS)
+	@$(PY) -m emotion.training.table $(LOGS)
 
 $(CORPUS): | $(INSTALLED)
-	$(PY) -m src.corpora.sample --out demo/qia2020 --clips_per_emotion $(CLIPS_PER_EMOTION) --seed 0
+	$(PY) -m emotion.sample --out demo/qia2020 --clips_per_emotion $(CLIPS_PER_EMOTION) --seed 0
 	@touch $@
 
 $(FEATURES): $(CORPUS)

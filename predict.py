@@ -1,14 +1,19 @@
 """Checkpoints and clips to answers: ``python predict.py --weights W --input CLIPS``. See --help."""
 
-from src.command_line import parse, run
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from emotion.command_line import parse, run
 
 
 def main() -> int:
     """Answer, as the flags say; returns the exit code."""
-    from src.prediction.options import PredictOptions
+    from emotion.prediction.options import PredictOptions
 
     options = parse(PredictOptions, __doc__)
-    from src.prediction.run import predict
+    from emotion.prediction.run import predict
 
     return predict(options)
 

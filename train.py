@@ -1,14 +1,19 @@
 """Features to a trained model: ``python train.py --mode speech``. ``--help`` lists every flag."""
 
-from src.command_line import parse, run
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from emotion.command_line import parse, run
 
 
 def main() -> int:
     """Train, as the flags say; returns the exit code."""
-    from src.training.options import TrainOptions
+    from emotion.training.options import TrainOptions
 
     options = parse(TrainOptions, __doc__)
-    from src.training.run import train
+    from emotion.training.run import train
 
     return train(options)
 

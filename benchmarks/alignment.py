@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from src.batch import Batch
-from src.models import ModelOptions, build_model
-from src.models.multimodal import speech_clock
+from emotion.networks import ModelOptions, build_model
+from emotion.networks.multimodal import speech_clock
+from emotion.records import Batch
 from tests.test_alignment import (
     FRAME_SECONDS,
     GUESS,

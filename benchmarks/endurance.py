@@ -23,10 +23,11 @@ import numpy as np
 import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from benchmarks.clips import make_clip
-from src.feature_store import FeatureStore
-from src.paths import HOME
+from emotion.inputs.store import FeatureStore
+from emotion.paths import HOME
 
 SIZE = (320, 240)
 PARTS = 8  # of the run, each with its own rate

@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from sklearn.metrics import recall_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from src.data.examples import Example, Folds, load_parts
-from src.feature_store import FeatureStore
-from src.preprocessing.audio import at_its_level
+from emotion.data.examples import Example, Folds, load_parts
+from emotion.inputs.audio import at_its_level
+from emotion.inputs.store import FeatureStore
 
 N_BANDS, QUARTERS, C = 32, 4, 10.0
 

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import torch
 
 from benchmarks.gpu.rows import FAILED, OK, Section, shown
 from benchmarks.gpu.sizes import SIZES, Sizes
-from src.paths import HOME
+from emotion.paths import HOME
 
 SECTIONS = ("modes", "parallel", "preprocessing", "answers", "commands", "costs")
 MINUTES = 8.0  # of the whole program

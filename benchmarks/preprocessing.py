@@ -38,18 +38,20 @@ import torch
 from facenet_pytorch import InceptionResnetV1
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from benchmarks.clips import ffmpeg, make_clip, repeat_clip
 from benchmarks.costs import Cost, clocked, median, peak_resident, row, stage, table
 from benchmarks.reference import Reference
-from src.corpora import Clip, Corpus, Labels
-from src.emotions import EMOTIONS
-from src.feature_store import FeatureStore
-from src.preprocessing import audio, faces, jobs, pipeline
-from src.preprocessing.face_embedding import fingerprint
-from src.preprocessing.pipeline import FeatureSettings, Tools
-from src.preprocessing.pool import outcomes
-from src.preprocessing.video import probe, read_frames
+from emotion.corpora import Clip, Corpus, Labels
+from emotion.corpora.emotions import EMOTIONS
+from emotion.frozen.vggface import fingerprint
+from emotion.inputs import audio, faces
+from emotion.inputs.store import FeatureStore
+from emotion.inputs.video import probe, read_frames
+from emotion.preprocessing import jobs, pipeline
+from emotion.preprocessing.pipeline import FeatureSettings, Tools
+from emotion.preprocessing.pool import outcomes
 
 RATES = {"fast, 7.8 crops/s": 8, "fast, 15.6 crops/s": 4}
 

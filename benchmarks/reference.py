@@ -14,8 +14,8 @@ from moviepy import VideoFileClip
 
 from benchmarks.clips import ffmpeg
 from benchmarks.costs import Cost, clocked, stage
-from src.preprocessing import audio, faces
-from src.preprocessing.video import probe
+from emotion.inputs import audio, faces
+from emotion.inputs.video import probe
 
 
 class Reference:

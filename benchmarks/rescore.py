@@ -17,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from src import command_line
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.prediction.scores import Cells, bootstrap_intervals, drawn_units
+from emotion import command_line
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.prediction.scores import Cells, bootstrap_intervals, drawn_units
 
 SCORES = ("WA", "UA", "macro F1", "weighted F1")
 

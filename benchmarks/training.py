@@ -26,18 +26,25 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import torch
 
-from src.data.mixing import draw_mixture, mix_inside, mix_spectrograms, spec_augment
-from src.feature_store import MODALITY_FOLDERS, FeatureStore
-from src.machine import cores
-from src.paths import HOME
-from src.training.devices import choose_device
-from src.training.loop import Engine, accumulate_gradient, augment, train_one_epoch, update_weights
-from src.training.options import TrainOptions
-from src.training.run import build_engine
-from src.training.setup import Loaders, build_initial_model, build_task
+from emotion.data.mixing import draw_mixture, mix_inside, mix_spectrograms, spec_augment
+from emotion.inputs.store import MODALITY_FOLDERS, FeatureStore
+from emotion.machine import cores
+from emotion.models.devices import choose_device
+from emotion.paths import HOME
+from emotion.training.loop import (
+    Engine,
+    accumulate_gradient,
+    augment,
+    train_one_epoch,
+    update_weights,
+)
+from emotion.training.options import TrainOptions
+from emotion.training.run import build_engine
+from emotion.training.setup import Loaders, build_initial_model, build_task
 from tests.features import make_features
 
 MODES: dict[str, dict[str, Any]] = {  # batches of 256 as in the README's workflow
@@ -57,9 +64,9 @@ STEPS = {  # an epoch; of 0.1 s each there are more, as an epoch begins with wai
 VARIANTS = ("fp32", "bf16", "channels_first", "compile")
 FIRST_STEP = """
 import sys, time
-from src.command_line import parse
-from src.training import loop, run
-from src.training.options import TrainOptions
+from emotion.command_line import parse
+from emotion.training import loop, run
+from emotion.training.options import TrainOptions
 def stop(engine, real=loop.update_weights):
     real(engine)
     print(time.time())

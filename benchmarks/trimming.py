@@ -15,9 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from src.preprocessing.audio import HOP_LENGTH, SAMPLE_RATE, frame_levels, trim_interval
-from src.preprocessing.video import read_waveform
+from emotion.inputs.audio import HOP_LENGTH, SAMPLE_RATE, frame_levels, trim_interval
+from emotion.inputs.video import read_waveform
 
 CLICKED = 119  # clips
 CLICK_SECONDS = 0.01

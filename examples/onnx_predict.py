@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from onnxruntime import InferenceSession
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from src.preprocessing.audio import extract_speech
-from src.preprocessing.video import MediaError, read_waveform
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+from emotion.inputs.audio import extract_speech
+from emotion.inputs.video import MediaError, read_waveform
 
 
 def read_metadata(session: InferenceSession) -> dict:

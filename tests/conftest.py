@@ -1,13 +1,17 @@
 """Fixtures that several test files share."""
 
+import os
 import signal
 
 import pytest
 import torch
 from facenet_pytorch import InceptionResnetV1
 
+from emotion.paths import HOME
 from tests.media import portrait
 
+# what tests start finds the package as well
+os.environ["PYTHONPATH"] = str(HOME / "src")
 # A shell's background jobs start with Ctrl-C ignored; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

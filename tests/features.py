@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from src.emotions import EMOTIONS
-from src.face_track import FaceTrack
-from src.feature_store import FeatureStore, Record
-from src.preprocessing.audio import ANALYSIS, FRAME_SECONDS
+from emotion.corpora.emotions import EMOTIONS
+from emotion.inputs.audio import ANALYSIS, FRAME_SECONDS
+from emotion.inputs.face_track import FaceTrack
+from emotion.inputs.store import FeatureStore, Record
 
 START = 0.32  # seconds of silence before the trimmed speech
 EVERY = ("speech", "video", "embedding", "text")

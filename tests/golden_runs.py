@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from src.feature_store import FeatureStore
-from src.preprocessing.options import PreprocessOptions
-from src.preprocessing.run import preprocess
-from src.training.options import TrainOptions
-from src.training.run import train
+from emotion.inputs.store import FeatureStore
+from emotion.preprocessing.options import PreprocessOptions
+from emotion.preprocessing.run import preprocess
+from emotion.training.options import TrainOptions
+from emotion.training.run import train
 from tests.features import make_features
 from tests.media import face_frame, noise, tone, write_clip
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from src.batch import Batch
+from emotion.records import Batch
 
 N_CLASSES = 7
 TEXT_DIM = 20

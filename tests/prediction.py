@@ -5,11 +5,11 @@ import csv
 import torch
 from torch import nn
 
-from src.emotions import EMOTIONS
-from src.models import ModelOptions, build_model
-from src.prediction.options import PredictOptions
-from src.prediction.run import predict
-from src.training.checkpoint import describe, save_checkpoint
+from emotion.corpora.emotions import EMOTIONS
+from emotion.models.checkpoint import describe, save_checkpoint
+from emotion.networks import ModelOptions, build_model
+from emotion.prediction.options import PredictOptions
+from emotion.prediction.run import predict
 from tests.features import SETTINGS
 
 PLAIN = {
@@ -36,7 +36,7 @@ class SlimNetwork(nn.Module):
 
 def slim(monkeypatch):
     """Every SpeechEncoder built from now on is slim."""
-    monkeypatch.setattr("src.models.speech.build_network", lambda *_: SlimNetwork())
+    monkeypatch.setattr("emotion.networks.speech.build_network", lambda *_: SlimNetwork())
 
 
 def make_checkpoint(

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from src.batch import Batch, Sequence
-from src.models.attention import LSTMEncoder
-from src.models.fusion import AlignedFusion, Clock, ConcatFusion, Sequences, build_fusion
-from src.models.multimodal import speech_clock
-from src.models.speech import SpeechEncoder
+from emotion.networks.attention import LSTMEncoder
+from emotion.networks.fusion import AlignedFusion, Clock, ConcatFusion, Sequences, build_fusion
+from emotion.networks.multimodal import speech_clock
+from emotion.networks.speech import SpeechEncoder
+from emotion.records import Batch, Sequence
 
 N_CLASSES = 7
 N_EXPRESSIONS = 3  # a clip, 1 s each

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.preprocessing.audio import (
+from emotion.inputs.audio import (
     F_MAX,
     F_MIN,
     FRAME_SECONDS,

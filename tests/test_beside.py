@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from src.training.beside import beside
+from emotion.training.beside import beside
 
 
 def test_order_is_kept_and_none_is_lost_or_done_twice():

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from src.command_line import parse
-from src.data.examples import Example
-from src.training.losses import EmotionLoss, class_weights
-from src.training.options import TrainOptions
+from emotion.command_line import parse
+from emotion.data.examples import Example
+from emotion.training.losses import EmotionLoss, class_weights
+from emotion.training.options import TrainOptions
 
 LABELS = [0, 0, 0, 0, 0, 0, 1, 1, 1, 2]
 TARGETS = {"text": "integrated"}

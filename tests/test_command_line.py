@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.command_line import flag, parse, run
-from src.errors import UserError
-from src.paths import HOME
-from src.preprocessing.options import PreprocessOptions
-from src.training.options import TrainOptions
+from emotion.command_line import flag, parse, run
+from emotion.errors import UserError
+from emotion.paths import HOME
+from emotion.preprocessing.options import PreprocessOptions
+from emotion.training.options import TrainOptions
 
 AS_TYPED = (  # the line of issue 2, from a user's shell history
     "--mode speech --exp_name vanila_effb4 --learning_rate 4e-3 --batch_size 128 --n_epoch 100 "
@@ -232,7 +232,16 @@ def restored_signals():
         (long_after_a_finalizer, 130, "stopped.\n"),
         (fail(BrokenPipeError()), 141, ""),
     ],
-    ids=["None", "0", "1", "user error", "Ctrl-C", "SIGTERM", "Ctrl-C in a finalizer", "closed pipe"],
+    ids=[
+        "None",
+        "0",
+        "1",
+        "user error",
+        "Ctrl-C",
+        "SIGTERM",
+        "finalizer",
+        "closed pipe",
+    ],
 )
 def test_a_script_ends_with_code_and_at_most_one_line(capsys, main, code, line):
     with pytest.raises(SystemExit) as caught:

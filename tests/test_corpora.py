@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.corpora import CORPORA, Labels, load_corpus
-from src.corpora.qia2020 import parse_name
-from src.emotions import EMOTIONS, parse_emotion
-from src.errors import UserError
+from emotion.corpora import CORPORA, Labels, load_corpus
+from emotion.corpora.emotions import EMOTIONS, parse_emotion
+from emotion.corpora.qia2020 import parse_name
+from emotion.errors import UserError
 from tests.trees import touch
 
 HAP, ANG, DIS, FEA, SAD, NEU, SUR = range(7)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from src.corpora import Labels, load_corpus
-from src.corpora.rows import decode, read_rows
-from src.errors import UserError
+from emotion.corpora import Labels, load_corpus
+from emotion.corpora.rows import decode, read_rows
+from emotion.errors import UserError
 from tests.trees import touch
 
 MELD_HEADER = (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from src.corpora import Labels, cremad, emodb, load_corpus, ravdess
-from src.errors import UserError
+from emotion.corpora import Labels, cremad, emodb, load_corpus, ravdess
+from emotion.errors import UserError
 from tests.trees import touch
 
 TAKE = "01-05-01-01-01-07"  # of RAVDESS: speech, angry, actor 07

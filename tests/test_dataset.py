@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from src.data.dataset import MAX_EMBEDDINGS, MAX_WORDS, FeatureDataset, Inputs, collate
-from src.data.examples import load_examples
-from src.data.sampling import EvalBatches, TrainBatches
-from src.data.transforms import jittered_rows, padded_length, rows_within, spread_rows
-from src.errors import UserError
-from src.preprocessing.audio import FRAME_SECONDS
+from emotion.data.dataset import MAX_EMBEDDINGS, MAX_WORDS, FeatureDataset, Inputs, collate
+from emotion.data.examples import load_examples
+from emotion.data.sampling import EvalBatches, TrainBatches
+from emotion.data.transforms import jittered_rows, padded_length, rows_within, spread_rows
+from emotion.errors import UserError
+from emotion.inputs.audio import FRAME_SECONDS
 from tests.features import START, make_features
 
 EVERYTHING = Inputs(

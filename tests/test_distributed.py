@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from src import distributed
-from src.batch import Batch
-from src.paths import HOME
-from src.training.checkpoint import best_checkpoint
-from src.training.loop import accumulate_gradient, augment, train_one_epoch
-from src.training.options import TrainOptions
-from src.training.run import build_engine, train, validation_model
-from src.training.scoring import predict, validation_row
-from src.training.setup import Loaders, build_initial_model, build_task
+from emotion import distributed
+from emotion.models.checkpoint import best_checkpoint
+from emotion.paths import HOME
+from emotion.records import Batch
+from emotion.training.loop import accumulate_gradient, augment, train_one_epoch
+from emotion.training.options import TrainOptions
+from emotion.training.run import build_engine, train, validation_model
+from emotion.training.scoring import predict, validation_row
+from emotion.training.setup import Loaders, build_initial_model, build_task
 from tests.features import make_features
 
 CPU = torch.device("cpu")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.paths import HOME
-from src.prediction.inputs import find_items
-from src.prediction.members import load_members
-from src.prediction.predictor import Predictor
-from src.prediction.run import predict
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.paths import HOME
+from emotion.prediction.inputs import find_items
+from emotion.prediction.members import load_members
+from emotion.prediction.predictor import Predictor
+from emotion.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.prediction import PLAIN, TEXT_DIM, answers_of, make_checkpoint, options_of, slim

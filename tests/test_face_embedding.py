@@ -10,10 +10,10 @@ import pytest
 import torch
 from facenet_pytorch import InceptionResnetV1
 
-from src.errors import UserError
-from src.preprocessing.face_embedding import URL, FaceEmbedder, find_weights, fingerprint, normalise
-from src.preprocessing.faces import Detection, track_faces
-from src.preprocessing.pipeline import embed_faces
+from emotion.errors import UserError
+from emotion.frozen.vggface import URL, FaceEmbedder, find_weights, fingerprint, normalise
+from emotion.inputs.faces import Detection, track_faces
+from emotion.preprocessing.pipeline import embed_faces
 from tests.media import plain, portrait
 
 

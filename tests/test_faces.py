@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from facenet_pytorch import MTCNN
 
-from src.preprocessing.faces import (
+from emotion.inputs.faces import (
     CROP_SIZE,
     Detection,
     FaceDetector,
@@ -15,7 +15,7 @@ from src.preprocessing.faces import (
     overlap,
     track_faces,
 )
-from src.preprocessing.mtcnn import _suppress_nested
+from emotion.inputs.mtcnn import _suppress_nested
 from tests.media import face_box, paste_portrait, plain, portrait
 
 GREY = plain(90, width=320, height=200)

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.errors import UserError
-from src.feature_store import (
+from emotion.errors import UserError
+from emotion.files import remove_partial_files, write_atomic
+from emotion.inputs.faces import FaceTrack, encode_jpeg
+from emotion.inputs.store import (
     FORMAT,
     Failure,
     FeatureStore,
     Record,
 )
-from src.files import remove_partial_files, write_atomic
-from src.preprocessing.faces import FaceTrack, encode_jpeg
-from src.preprocessing.text import TextError, read_word_embeddings
+from emotion.inputs.words import TextError, read_word_embeddings
 from tests.media import portrait
 
 RECORD = Record(

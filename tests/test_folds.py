@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.examples import Folds, assign_folds, load_examples, load_parts
-from src.errors import UserError
-from src.feature_store import FeatureStore, Record
-from src.paths import HOME
+from emotion.data.examples import Folds, assign_folds, load_examples, load_parts
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore, Record
+from emotion.paths import HOME
 
 CLASSES = ("hap", "ang")
 SPEAKERS = ("01", "02", "03", "04", "05", "06")

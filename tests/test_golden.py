@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from src.paths import HOME
+from emotion.paths import HOME
 from tests.golden_runs import RUNS, STORED, golden_features, golden_run
 from tests.media import tone, write_clip
 from tests.prediction import TEXT_DIM, answers_of, probabilities_of, rows_of

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.gpu.rows import Section, promise
 from benchmarks.gpu.sizes import SIZES
-from src.paths import HOME
+from emotion.paths import HOME
 
 ABSENT = ("librosa", "albumentations", "av", "moviepy", "imageio", "tensorboard")
 BLOCKER = f"""

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.examples import load_examples
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.prediction.inputs import find_items
-from src.prediction.judges import judges_of, own_validation_clips
-from src.prediction.members import load_members
-from src.prediction.run import predict
-from src.training.checkpoint import best_checkpoint, load_checkpoint
-from src.training.met import Standing
+from emotion.corpora.emotions import EMOTIONS
+from emotion.data.examples import load_examples
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.models.checkpoint import best_checkpoint, load_checkpoint
+from emotion.models.met import Standing
+from emotion.prediction.inputs import find_items
+from emotion.prediction.judges import judges_of, own_validation_clips
+from emotion.prediction.members import load_members
+from emotion.prediction.run import predict
 from tests.features import make_features
 from tests.prediction import answers_of, options_of, rows_of
 from tests.training.runs import run_of
@@ -154,7 +154,7 @@ def without_met(checkpoint):
 
 
 def test_a_raw_ravdess_file_says_whose_it_is(tmp_path):
-    from src.prediction.inputs import _parse_name  # the form of one name
+    from emotion.prediction.inputs import _parse_name  # the form of one name
 
     identifier, speaker, labels = _parse_name("03-01-05-01-02-01-07", "ravdess")
     assert (identifier, speaker, labels.integrated) == ("03-01-05-01-02-01-07", "07", 4)

@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from src.errors import UserError
-from src.locking import only_run_in
-from src.paths import HOME
+from emotion.errors import UserError
+from emotion.locking import only_run_in
+from emotion.paths import HOME
 
 HOLD = """
 import sys
 from pathlib import Path
-from src.locking import only_run_in
+from emotion.locking import only_run_in
 with only_run_in(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

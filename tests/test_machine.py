@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from src import machine
-from src.prediction.options import PredictOptions
-from src.preprocessing.options import PreprocessOptions
-from src.training.options import TrainOptions
+from emotion import machine
+from emotion.prediction.options import PredictOptions
+from emotion.preprocessing.options import PreprocessOptions
+from emotion.training.options import TrainOptions
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from src.metrics import SCALARS, calibration_error, score
+from emotion.metrics import SCALARS, calibration_error, score
 
 NAMES = ("a", "b", "c")
 

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from librosa import mel_frequencies
 
-from src.batch import Batch
-from src.data.dataset import Sample, collate
-from src.data.mixing import (
+from emotion.data.dataset import Sample, collate
+from emotion.data.mixing import (
     FREQUENCY_MASKS,
     FREQUENCY_WIDTH,
     Mixture,
@@ -21,6 +20,7 @@ from src.data.mixing import (
     time_warp,
     warp_vocal_tract,
 )
+from emotion.records import Batch
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 

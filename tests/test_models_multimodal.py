@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn.parallel.scatter_gather import scatter
 
-from src.batch import Batch
-from src.errors import UserError
-from src.models import ModelOptions, build_model, freeze_backbone, load_encoder
-from src.models.fusion import MODALITIES, DistanceAttention, drop_modalities
-from src.models.multimodal import speech_clock
+from emotion.errors import UserError
+from emotion.networks import ModelOptions, build_model, freeze_backbone, load_encoder
+from emotion.networks.fusion import MODALITIES, DistanceAttention, drop_modalities
+from emotion.networks.multimodal import speech_clock
+from emotion.records import Batch
 from tests.model_batches import N_CLASSES, TEXT_DIM, alone, crop_batch, feature_batch, settle
 
 HOLES = ((1, 0), (2, 4), (2, 5), (3, 10))

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 from torchvision.models.video import R3D_18_Weights, r3d_18
 
-from src.batch import Batch, Sequence
-from src.errors import UserError
-from src.models import ModelOptions, build_model, load_kinetics
-from src.models.attention import MaskedBiLSTM
-from src.models.face import KINETICS_MEAN, KINETICS_STD, FaceVideoEncoder
-from src.models.mlstm_fcn import MLSTMFCN, fixed_length
-from src.models.padding import run_by_length
+from emotion.errors import UserError
+from emotion.networks import ModelOptions, build_model, load_kinetics
+from emotion.networks.attention import MaskedBiLSTM
+from emotion.networks.face import KINETICS_MEAN, KINETICS_STD, FaceVideoEncoder
+from emotion.networks.mlstm_fcn import MLSTMFCN, fixed_length
+from emotion.networks.padding import run_by_length
+from emotion.records import Batch, Sequence
 from tests.model_batches import N_CLASSES, TEXT_DIM, alone, count, crop_batch, feature_batch, settle
 
 HOLES = ((1, 0), (2, 4), (2, 5), (3, 10))

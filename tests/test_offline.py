@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from src.paths import HOME
+from emotion.paths import HOME
 
 # An audit hook sees what is looked up and connected to, by whichever library.
 LISTEN = """
@@ -20,7 +20,7 @@ sys.addaudithook(watch)
 """
 
 
-@pytest.mark.parametrize("module", ["src.data.transforms", "src.training.run"])
+@pytest.mark.parametrize("module", ["emotion.data.transforms", "emotion.training.run"])
 def test_importing_the_program_contacts_nobody(module):
     environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
     done = subprocess.run(

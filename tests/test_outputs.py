@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from src.errors import UserError
-from src.prediction import run
-from src.prediction.run import predict
+from emotion.errors import UserError
+from emotion.prediction import run
+from emotion.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.prediction import PLAIN, TEXT_DIM, make_checkpoint, options_of, slim

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.dataset import collate
-from src.metrics import score
-from src.training.loop import evaluate, train_one_epoch
-from src.training.options import TrainOptions
-from src.training.run import build_engine, validation_model
-from src.training.scoring import predict
-from src.training.setup import Loaders, build_initial_model, build_task
+from emotion.data.dataset import collate
+from emotion.metrics import score
+from emotion.training.loop import evaluate, train_one_epoch
+from emotion.training.options import TrainOptions
+from emotion.training.run import build_engine, validation_model
+from emotion.training.scoring import predict
+from emotion.training.setup import Loaders, build_initial_model, build_task
 from tests.features import make_features
 
 CPU = torch.device("cpu")

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.metrics import join
-from src.paths import HOME
-from src.prediction.inputs import find_items
-from src.prediction.members import load_members
-from src.prediction.predictor import Predictor
-from src.prediction.run import predict
-from src.preprocessing.face_embedding import fingerprint
-from src.preprocessing.run import PreprocessOptions, preprocess
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.frozen.vggface import fingerprint
+from emotion.inputs.store import FeatureStore
+from emotion.metrics import join
+from emotion.paths import HOME
+from emotion.prediction.inputs import find_items
+from emotion.prediction.members import load_members
+from emotion.prediction.predictor import Predictor
+from emotion.prediction.run import predict
+from emotion.preprocessing.run import PreprocessOptions, preprocess
 from tests.features import make_features
 from tests.media import face_frame, noise, plain, tone, write_clip
 from tests.prediction import (

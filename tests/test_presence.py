@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from src.batch import Batch, Sequence
-from src.models import ModelOptions, build_model
-from src.models.presence import encode_present, presence
-from src.training.batch_norm import reestimate_batch_norm
+from emotion.networks import ModelOptions, build_model
+from emotion.networks.presence import encode_present, presence
+from emotion.records import Batch, Sequence
+from emotion.training.batch_norm import reestimate_batch_norm
 from tests.model_batches import N_CLASSES, TEXT_DIM, crop_batch, feature_batch
 
 MODELS = {

@@ -11,17 +11,17 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.metrics import score
-from src.paths import HOME
-from src.prediction.attention import attention_over_time
-from src.prediction.calibration import calibration_path, fit_temperature, read_temperature
-from src.prediction.inputs import find_items
-from src.prediction.members import load_members
-from src.prediction.predictor import Predictor
-from src.prediction.run import predict
-from src.prediction.scores import (
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.metrics import score
+from emotion.paths import HOME
+from emotion.prediction.attention import attention_over_time
+from emotion.prediction.calibration import calibration_path, fit_temperature, read_temperature
+from emotion.prediction.inputs import find_items
+from emotion.prediction.members import load_members
+from emotion.prediction.predictor import Predictor
+from emotion.prediction.run import predict
+from emotion.prediction.scores import (
     INTERVALS,
     Cells,
     System,
@@ -31,8 +31,8 @@ from src.prediction.scores import (
     holm,
     reliability,
 )
-from src.training.options import TrainOptions
-from src.training.run import train
+from emotion.training.options import TrainOptions
+from emotion.training.run import train
 from tests.features import SETTINGS, make_features
 from tests.prediction import (
     TEXT_DIM,

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from benchmarks.rescore import read_answers, read_labels, scores, store_answers, together
-from src.command_line import parse
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.training.options import TrainOptions
-from src.training.run import train
+from emotion.command_line import parse
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.training.options import TrainOptions
+from emotion.training.run import train
 from tests.features import make_features
 
 MAIN = ("accuracy", "unweighted_average_recall")

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from moviepy import VideoClip
 
-from src.corpora import sample
-from src.corpora.sample_face import FRAMES_PER_SECOND, LOOKS, FaceScene, render_face
-from src.corpora.sample_plan import SampleClip
-from src.corpora.sample_text import say
-from src.corpora.sample_voice import SAMPLE_RATE, STYLES, speak
-from src.errors import UserError
+from emotion.errors import UserError
+from emotion.sample import corpus as sample
+from emotion.sample.face import FRAMES_PER_SECOND, LOOKS, FaceScene, render_face
+from emotion.sample.plan import SampleClip
+from emotion.sample.text import say
+from emotion.sample.voice import SAMPLE_RATE, STYLES, speak
 from tests.trees import contents
 
 FACE, VOICE, WORDS = range(3)

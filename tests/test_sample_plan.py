@@ -6,9 +6,10 @@ from math import prod
 import numpy as np
 import pytest
 
-from src.corpora import sample
-from src.corpora.sample_face import LOOKS
-from src.corpora.sample_plan import (
+from emotion.corpora.emotions import EMOTIONS
+from emotion.sample import corpus as sample
+from emotion.sample.face import LOOKS
+from emotion.sample.plan import (
     CUES,
     FACE_DISAGREES,
     SPEECH_DISAGREES,
@@ -17,8 +18,7 @@ from src.corpora.sample_plan import (
     best_possible_accuracy,
     plan_clips,
 )
-from src.corpora.sample_voice import STYLES
-from src.emotions import EMOTIONS
+from emotion.sample.voice import STYLES
 
 FACE, VOICE, WORDS = range(3)
 

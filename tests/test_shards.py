@@ -9,16 +9,16 @@ import sys
 import numpy as np
 import pytest
 
-from src.corpora import Clip, Corpus, Labels
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.paths import HOME
-from src.preprocessing import pool
-from src.preprocessing.journal import Journal, read_known
-from src.preprocessing.merge import folder_lock, merge
-from src.preprocessing.run import PreprocessOptions, preprocess
-from src.preprocessing.shards import Shard, choose_shard
+from emotion.corpora import Clip, Corpus, Labels
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.paths import HOME
+from emotion.preprocessing import pool
+from emotion.preprocessing.journal import Journal, read_known
+from emotion.preprocessing.merge import folder_lock, merge
+from emotion.preprocessing.run import PreprocessOptions, preprocess
+from emotion.preprocessing.shards import Shard, choose_shard
 from tests.media import face_frame, tone, write_clip
 from tests.trees import contents
 
@@ -202,7 +202,7 @@ def test_merge_only_writes_the_lists_of_what_is_there(corpus, done, tmp_path, ca
 
 def test_merge_only_merges_what_shards_left_apart(corpus, done, tmp_path, monkeypatch):
     features = tmp_path / "features"
-    monkeypatch.setattr("src.preprocessing.run.merge", lambda *a, **k: {})  # killed before it
+    monkeypatch.setattr("emotion.preprocessing.run.merge", lambda *a, **k: {})  # killed before it
     for number in (1, 2):
         preprocess(options(corpus, features, shard=f"{number}/2"))
     monkeypatch.undo()

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from src.face_track import FaceTrack
-from src.prediction.recording import Recording, Span
-from src.preprocessing.pipeline import FeatureSettings, shows_face
+from emotion.inputs.face_track import FaceTrack
+from emotion.prediction.recording import Recording, Span
+from emotion.preprocessing.pipeline import FeatureSettings, shows_face
 
 
 def found_in(count, of):

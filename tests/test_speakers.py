@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from src.data.dataset import FeatureDataset, Inputs
-from src.data.examples import load_examples
-from src.data.speakers import SpeakerNorms
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.paths import HOME
-from src.prediction.run import predict
+from emotion.corpora.emotions import EMOTIONS
+from emotion.data.dataset import FeatureDataset, Inputs
+from emotion.data.examples import load_examples
+from emotion.data.speakers import SpeakerNorms
+from emotion.errors import UserError
+from emotion.paths import HOME
+from emotion.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, write_clip
 from tests.prediction import (

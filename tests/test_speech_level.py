@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from src.data.dataset import FeatureDataset, Inputs
-from src.data.examples import load_examples
-from src.data.speakers import SpeakerNorms
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.preprocessing.audio import at_its_level
+from emotion.data.dataset import FeatureDataset, Inputs
+from emotion.data.examples import load_examples
+from emotion.data.speakers import SpeakerNorms
+from emotion.errors import UserError
+from emotion.inputs.audio import at_its_level
+from emotion.inputs.store import FeatureStore
 from tests.features import make_features
 
 FLAT = Inputs(speech=True, speech_frames=64)

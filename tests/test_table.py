@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from src.errors import UserError
-from src.training.table import table
+from emotion.errors import UserError
+from emotion.training.table import table
 
 
 def scores(accuracy):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.errors import UserError
-from src.paths import HOME
-from src.preprocessing.text_encoder import TextEncoder, average_subwords
+from emotion.errors import UserError
+from emotion.frozen.text_encoder import TextEncoder, average_subwords
+from emotion.paths import HOME
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
@@ -155,8 +155,8 @@ def test_an_encoder_with_code_of_its_own_runs_none_of_it(tiny, tmp_path, part):
         own = json.loads(path.read_text()) | {"auto_map": mapped, "tokenizer_class": "Own"}
         path.write_text(json.dumps(own))
     program = (
-        "from src.command_line import run\n"
-        "from src.preprocessing.text_encoder import TextEncoder\n"
+        "from emotion.command_line import run\n"
+        "from emotion.frozen.text_encoder import TextEncoder\n"
         f"run(lambda: TextEncoder({str(folder)!r}, device='cpu') and 0)\n"
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}

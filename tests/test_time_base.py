@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.data.transforms import rows_within
-from src.preprocessing.audio import FRAME_SECONDS
-from src.preprocessing.pipeline import Interval, sampled_times
+from emotion.data.transforms import rows_within
+from emotion.inputs.audio import FRAME_SECONDS
+from emotion.preprocessing.pipeline import Interval, sampled_times
 
 INTERVALS = st.builds(
     lambda start, frames: Interval(start, start + frames * FRAME_SECONDS, frames),

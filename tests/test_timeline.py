@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.corpora import Clip, Labels
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.prediction.recording import Span, read_recording, spans_of
-from src.prediction.run import predict
-from src.prediction.scenes import envelope
-from src.preprocessing.pipeline import FeatureSettings, Tools, extract
+from emotion.corpora import Clip, Labels
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.prediction.recording import Span, read_recording, spans_of
+from emotion.prediction.run import predict
+from emotion.prediction.scenes import envelope
+from emotion.preprocessing.pipeline import FeatureSettings, Tools, extract
 from tests.features import make_features
 from tests.media import face_frame, noise, plain, silence, tone, write_clip
 from tests.prediction import (

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from src.command_line import parse
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.preprocessing.run import PreprocessOptions, preprocess
-from src.preprocessing.transcripts import BATCH_SIZE, clean
-from src.training.options import TrainOptions
-from src.training.run import train
+from emotion.command_line import parse
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.preprocessing.run import PreprocessOptions, preprocess
+from emotion.preprocessing.transcripts import BATCH_SIZE, clean
+from emotion.training.options import TrainOptions
+from emotion.training.run import train
 from tests.media import tone, write_clip
 
 VECTORS = "happy 1 0 0\nsad 0 1 0\nyes 0 0 1\nn't 2 2 2\ndo 3 3 3\n"

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from src.preprocessing import video
-from src.preprocessing.video import MediaError, probe, read_frames, read_waveform
+from emotion.inputs import video
+from emotion.inputs.video import MediaError, probe, read_frames, read_waveform
 from tests.media import face_frame, plain, silence, tone, write_clip
 
 RATE = 16_000

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from src.data.dataset import Sample
-from src.prediction.views import views_of
+from emotion.data.dataset import Sample
+from emotion.prediction.views import views_of
 
 
 def sample_of(face=None, frames=100, **fields):

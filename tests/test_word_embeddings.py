@@ -5,7 +5,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from src.preprocessing.text import TextError, read_word_embeddings
+from emotion.inputs.words import TextError, read_word_embeddings
 
 
 @pytest.mark.parametrize(

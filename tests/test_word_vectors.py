@@ -5,8 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from src.errors import UserError
-from src.preprocessing.word_vectors import WordVectors, tokenise
+from emotion.errors import UserError
+from emotion.frozen.word_vectors import WordVectors, tokenise
 
 GLOVE = b"happy 1 0 0\nsad 0 1 0\n! 0 0 1\ndo 2 0 0\nn't 0 2 0\n"
 

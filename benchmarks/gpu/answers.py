@@ -15,20 +15,20 @@ from torch import nn
 
 from benchmarks.gpu.material import engine_of, features_of, in_float32, options_of
 from benchmarks.gpu.rows import LeftOut, Section, promise
-from src.corpora import Clip, Labels
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.paths import HOME
-from src.prediction.inputs import Item, find_items
-from src.prediction.members import load_members
-from src.prediction.predictor import Predictor
-from src.prediction.reading import Features
-from src.prediction.recording import Recording, Span, WindowReader, spans_of
-from src.prediction.run import predict
-from src.preprocessing.audio import FRAME_SECONDS, N_MELS
-from src.training import loop
-from src.training.checkpoint import describe, save_checkpoint
-from src.training.run import train
+from emotion.corpora import Clip, Labels
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.inputs.audio import FRAME_SECONDS, N_MELS
+from emotion.models.checkpoint import describe, save_checkpoint
+from emotion.paths import HOME
+from emotion.prediction.inputs import Item, find_items
+from emotion.prediction.members import load_members
+from emotion.prediction.predictor import Predictor
+from emotion.prediction.reading import Features
+from emotion.prediction.recording import Recording, Span, WindowReader, spans_of
+from emotion.prediction.run import predict
+from emotion.training import loop
+from emotion.training.run import train
 from tests.features import face_track
 from tests.model_batches import settle
 from tests.prediction import answers_of

@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.gpu.material import brightness, features_of
 from benchmarks.gpu.rows import LeftOut, Section, promise
-from src.paths import HOME
+from emotion.paths import HOME
 
 SEED = re.compile(r"^python3? train\.py --mode (\w+) .*--n_epoch 100 .*>> logs\.txt$", re.MULTILINE)
 TIMEOUT = 90  # seconds

@@ -11,8 +11,8 @@ from benchmarks.gpu.material import engine_of, options_of
 from benchmarks.gpu.modes import modes
 from benchmarks.gpu.rows import LeftOut, Section
 from benchmarks.training import bare_steps, seconds
-from src.batch import Batch
-from src.training.loop import Engine, augment
+from emotion.records import Batch
+from emotion.training.loop import Engine, augment
 
 COSTS = 3  # the largest of a step
 STEPS = 5  # of the same batch that are timed

@@ -12,12 +12,12 @@ from torch import nn
 
 from benchmarks.gpu.rows import Section
 from benchmarks.training import link
-from src.feature_store import FeatureStore
-from src.lazy import Lazy
-from src.training.loop import Engine
-from src.training.options import TrainOptions
-from src.training.run import build_engine
-from src.training.setup import Loaders, Task, build_initial_model, build_task
+from emotion.inputs.store import FeatureStore
+from emotion.lazy import Lazy
+from emotion.training.loop import Engine
+from emotion.training.options import TrainOptions
+from emotion.training.run import build_engine
+from emotion.training.setup import Loaders, Task, build_initial_model, build_task
 from tests.features import make_features
 
 albumentations = Lazy("albumentations")

@@ -11,10 +11,16 @@ from benchmarks.gpu.material import engine_of, in_float32, options_of, quiet
 from benchmarks.gpu.rows import LeftOut, Section, promise
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.training import bare_steps, peak_bytes, seconds
-from src.batch import Batch
-from src.training.loop import Engine, accumulate_gradient, augment, train_one_epoch, update_weights
-from src.training.memory import take
-from src.training.setup import Loaders
+from emotion.records import Batch
+from emotion.training.loop import (
+    Engine,
+    accumulate_gradient,
+    augment,
+    train_one_epoch,
+    update_weights,
+)
+from emotion.training.memory import take
+from emotion.training.setup import Loaders
 
 VARIANTS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 OF_BARE = 0.95  # rate of the real loop over that of a batch in memory: the goal for speech

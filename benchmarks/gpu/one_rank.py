@@ -1,7 +1,7 @@
 """One rank of ``parallel.py``: the loop's steps under DistributedDataParallel, started by torchrun.
 
-``src.distributed.process_group`` leaves a single rank without a group; here it joins one, so that
-nccl and the wrapper are exercised on one GPU too.
+``emotion.distributed.process_group`` leaves a single rank without a group; here it joins one, so
+that nccl and the wrapper are exercised on one GPU too.
 """
 
 import json
@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.gpu.material import engine_of, quiet
-from src import distributed
-from src.machine import local_rank
-from src.training.loop import Engine, accumulate_gradient, augment, train_one_epoch
-from src.training.options import TrainOptions
+from emotion import distributed
+from emotion.machine import local_rank
+from emotion.training.loop import Engine, accumulate_gradient, augment, train_one_epoch
+from emotion.training.options import TrainOptions
 
 
 def main() -> None:

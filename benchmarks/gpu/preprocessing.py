@@ -16,10 +16,16 @@ from facenet_pytorch import InceptionResnetV1
 from matplotlib.cbook import get_sample_data
 
 from benchmarks.gpu.rows import Section, promise
-from src.machine import allow_tf32
-from src.preprocessing.faces import track_faces
-from src.preprocessing.pipeline import FeatureSettings, Tools, detect_every, embed_faces, shows_face
-from src.preprocessing.workers import Crew, Lost, answers
+from emotion.inputs.faces import track_faces
+from emotion.machine import allow_tf32
+from emotion.preprocessing.pipeline import (
+    FeatureSettings,
+    Tools,
+    detect_every,
+    embed_faces,
+    shows_face,
+)
+from emotion.workers import Crew, Lost, answers
 
 EVERY = 0.128  # seconds between two sampled frames
 ROUNDS = 3  # over the same films, to see whether memory grows

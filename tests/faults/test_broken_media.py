@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from src.feature_store import FeatureStore
-from src.preprocessing.run import PreprocessOptions, preprocess
+from emotion.inputs.store import FeatureStore
+from emotion.preprocessing.run import PreprocessOptions, preprocess
 from tests.faults.media import NAMES, flipped, long_sound, odd_clips, tenths
 
 CUT = ("usual", "hevc", "wave", "no_picture", "1x1")

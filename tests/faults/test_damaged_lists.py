@@ -9,22 +9,22 @@ import zipfile
 import numpy as np
 import pytest
 
-from src.data.examples import Folds, assign_folds
-from src.errors import UserError
-from src.feature_store import Failure, FeatureStore, load_archive
-from src.prediction.calibration import (
+from emotion.data.examples import Folds, assign_folds
+from emotion.errors import UserError
+from emotion.frozen.word_vectors import LONGEST_LINE, WordVectors
+from emotion.inputs.store import Failure, FeatureStore, load_archive
+from emotion.prediction.calibration import (
     Calibration,
     calibration_path,
     read_temperature,
     write_calibration,
 )
-from src.prediction.inputs import find_items, read_labels
-from src.prediction.report import _history
-from src.preprocessing.journal import Journal, Outcome, read_known
-from src.preprocessing.word_vectors import LONGEST_LINE, WordVectors
-from src.training.setup import build_task
-from src.training.sweep import read_result
-from src.training.table import table
+from emotion.prediction.inputs import find_items, read_labels
+from emotion.prediction.report import _history
+from emotion.preprocessing.journal import Journal, Outcome, read_known
+from emotion.training.setup import build_task
+from emotion.training.sweep import read_result
+from emotion.training.table import table
 from tests.features import make_features
 from tests.training.runs import options_of, run_of
 
@@ -169,7 +169,7 @@ def test_a_damaged_result_is_no_result(trained, run, tally):
 
 def test_config_json_in_predict(trained, run, tally):
     features, _ = trained
-    from src.prediction.members import load_members
+    from emotion.prediction.members import load_members
     from tests.test_judges import CPU
 
     members = load_members([str(run)], False, False, "", CPU)

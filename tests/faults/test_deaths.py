@@ -9,12 +9,12 @@ import time
 import psutil
 import pytest
 
-from src.data.faults import Ledger, told_in_one_line
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.paths import HOME
-from src.training import logbook, run
-from src.training.checkpoint import load_checkpoint
+from emotion.data.faults import Ledger, told_in_one_line
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.models.checkpoint import load_checkpoint
+from emotion.paths import HOME
+from emotion.training import logbook, run
 from tests.features import make_features
 from tests.training.runs import assert_same_runs, options_of
 

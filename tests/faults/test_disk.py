@@ -14,12 +14,12 @@ import subprocess
 import numpy as np
 import pytest
 
-from src.command_line import run as run_script
-from src.feature_store import FeatureStore
-from src.files import write_atomic
-from src.preprocessing.run import PreprocessOptions, preprocess
-from src.training import logbook, run
-from src.training.checkpoint import load_checkpoint
+from emotion.command_line import run as run_script
+from emotion.files import write_atomic
+from emotion.inputs.store import FeatureStore
+from emotion.models.checkpoint import load_checkpoint
+from emotion.preprocessing.run import PreprocessOptions, preprocess
+from emotion.training import logbook, run
 from tests.faults.media import VOICE
 from tests.features import make_features
 from tests.media import write_clip

@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from src.training import logbook, run
+from emotion.training import logbook, run
 from tests.features import make_features
 from tests.training.runs import options_of
 

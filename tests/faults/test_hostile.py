@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from src.corpora import load_corpus
-from src.data.dataset import FeatureDataset, Inputs
-from src.data.examples import Example
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.preprocessing.face_embedding import FaceEmbedder
-from src.preprocessing.text import TextError, read_word_embeddings
-from src.training.checkpoint import FORMAT, KEYS, load_checkpoint
+from emotion.corpora import load_corpus
+from emotion.data.dataset import FeatureDataset, Inputs
+from emotion.data.examples import Example
+from emotion.errors import UserError
+from emotion.frozen.vggface import FaceEmbedder
+from emotion.inputs.store import FeatureStore
+from emotion.inputs.words import TextError, read_word_embeddings
+from emotion.models.checkpoint import FORMAT, KEYS, load_checkpoint
 from tests.features import make_features
 
 

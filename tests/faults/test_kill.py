@@ -32,20 +32,20 @@ CLIPS = 12
 def server():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["src.preprocessing.run", "src.training.run", "tests.faults.warm", __name__]
+        ["emotion.preprocessing.run", "emotion.training.run", "tests.faults.warm", __name__]
     )
     return context
 
 
 def extract(corpus, features, workers):
-    from src.preprocessing.run import PreprocessOptions, preprocess
+    from emotion.preprocessing.run import PreprocessOptions, preprocess
 
     flags = {"vggface_weights": "none", "num_workers": workers}
     preprocess(PreprocessOptions(data_dir=str(corpus), features_dir=str(features), **flags))
 
 
 def train_text(features, logs):
-    from src.training.run import train
+    from emotion.training.run import train
 
     train(options_of(features, logs, resume=True, n_epoch=5, num_workers=1, batch_size=2))
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from src.paths import HOME
+from emotion.paths import HOME
 from tests.features import make_features
 from tests.training.runs import assert_same_runs
 

@@ -4,12 +4,12 @@ import os
 
 import pytest
 
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.files import write_atomic
-from src.preprocessing.run import preprocess
-from src.training.options import ALL_FOLDS
-from src.training.run import train
+from emotion.errors import UserError
+from emotion.files import write_atomic
+from emotion.inputs.store import FeatureStore
+from emotion.preprocessing.run import preprocess
+from emotion.training.options import ALL_FOLDS
+from emotion.training.run import train
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.preprocessing.clips import options

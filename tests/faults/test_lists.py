@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.corpora import load_corpus
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.preprocessing.text import TextError, read_word_embeddings
+from emotion.corpora import load_corpus
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.inputs.words import TextError, read_word_embeddings
 
 WORDS = {
     "objects": (np.array([[None]]), "not a readable npz"),

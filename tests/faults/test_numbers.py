@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.errors import UserError
-from src.training import run
-from src.training.checkpoint import load_checkpoint
-from src.training.loop import train_one_epoch
+from emotion.errors import UserError
+from emotion.models.checkpoint import load_checkpoint
+from emotion.training import run
+from emotion.training.loop import train_one_epoch
 from tests.features import make_features
 from tests.training.conftest import quickly  # noqa: F401
 from tests.training.engine import Linear, engine_of, labelled

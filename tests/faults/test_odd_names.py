@@ -14,10 +14,10 @@ import numpy as np
 import psutil
 import pytest
 
-from src.paths import HOME
-from src.prediction.run import predict
-from src.preprocessing.video import MediaError, probe, read_waveform
-from src.training.logbook import Logbook
+from emotion.inputs.video import MediaError, probe, read_waveform
+from emotion.paths import HOME
+from emotion.prediction.run import predict
+from emotion.training.logbook import Logbook
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of, rows_of, slim
@@ -118,7 +118,7 @@ def test_a_picture_that_cannot_be_drawn_costs_a_line(tmp_path, monkeypatch, caps
     def fail(*_):
         raise ValueError("no such glyph")
 
-    monkeypatch.setattr("src.training.logbook.draw_confusion", fail)
+    monkeypatch.setattr("emotion.training.logbook.draw_confusion", fail)
     make_features(tmp_path / "features")
     folder = run_of(tmp_path / "features", tmp_path / "logs", n_epoch=1)
     assert (folder / "result.json").is_file()

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.corpora.sample import write_mp4
-from src.paths import HOME
-from src.preprocessing.video import MediaError, probe, read_waveform
+from emotion.inputs.video import MediaError, probe, read_waveform
+from emotion.paths import HOME
+from emotion.sample.corpus import write_mp4
 from tests.media import noise, tone, write_clip
 
 VOICE = tone(1.0, 300) + noise(1.0)

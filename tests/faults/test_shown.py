@@ -9,15 +9,15 @@ import sys
 import numpy as np
 import pytest
 
-from src.command_line import report
-from src.errors import UserError
-from src.feature_store import Failure, FeatureStore
-from src.files import defused, meant
-from src.paths import HOME
-from src.prediction.inputs import read_labels
-from src.telling import printable, tell
-from src.training.ensemble import read_answers
-from src.training.run import run_folder
+from emotion.command_line import report
+from emotion.errors import UserError
+from emotion.files import defused, meant
+from emotion.inputs.store import Failure, FeatureStore
+from emotion.paths import HOME
+from emotion.prediction.inputs import read_labels
+from emotion.telling import printable, tell
+from emotion.training.ensemble import read_answers
+from emotion.training.run import run_folder
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.training.runs import options_of, run_of

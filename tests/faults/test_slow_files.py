@@ -4,9 +4,9 @@ import csv
 
 import pytest
 
-from src.prediction import reading
-from src.prediction.run import predict
-from src.preprocessing.workers import Crew, Lost, in_order
+from emotion.prediction import reading
+from emotion.prediction.run import predict
+from emotion.workers import Crew, Lost, in_order
 from tests.faults.media import long_sound
 from tests.media import noise, tone, write_clip
 from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of, slim
@@ -41,7 +41,7 @@ def test_a_slow_file_leaves_its_row_empty(clips, tmp_path, capsys, alone):
 
 
 def test_a_slow_recording_has_no_timeline(clips, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("src.prediction.timeline.TIMEOUT_BYTES", 10**12)
+    monkeypatch.setattr("emotion.prediction.timeline.TIMEOUT_BYTES", 10**12)
     weights = make_checkpoint(tmp_path, "speech", features=PLAIN)
     flags = {"timeline": True, "num_workers": 1, "clip_timeout": LIMIT}
     options = options_of(weights, tmp_path, input=[str(clips)], **flags)

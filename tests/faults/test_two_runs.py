@@ -2,11 +2,11 @@
 
 import pytest
 
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.locking import only_run_in
-from src.preprocessing.run import PreprocessOptions, alone, preprocess
-from src.preprocessing.shards import Shard
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.locking import only_run_in
+from emotion.preprocessing.run import PreprocessOptions, alone, preprocess
+from emotion.preprocessing.shards import Shard
 
 WHOLE, FIRST, SECOND = Shard(), Shard(1, 2), Shard(2, 2)
 

@@ -4,8 +4,8 @@ import multiprocessing
 
 import pytest
 
-from src.errors import UserError
-from src.preprocessing.workers import Crew, Lost, answers
+from emotion.errors import UserError
+from emotion.workers import Crew, Lost, answers
 from tests.faults.crew import prepare, work
 
 

@@ -3,7 +3,7 @@
 import torch._dynamo
 import torch.utils.tensorboard  # noqa: F401
 
-from src.preprocessing.audio import extract_speech
+from emotion.inputs.audio import extract_speech
 from tests.faults.media import VOICE
 
 extract_speech(VOICE)  # librosa compiles and imports lazily: seconds

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from src.preprocessing.options import PreprocessOptions
+from emotion.preprocessing.options import PreprocessOptions
 from tests.media import face_frame, plain, silence, tone
 
 FACE = (20, 0, 180)  # place of the portrait in every frame with a face

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from src.feature_store import FeatureStore
-from src.preprocessing.run import preprocess
+from emotion.inputs.store import FeatureStore
+from emotion.preprocessing.run import preprocess
 from tests.media import silence, write_clip
 from tests.preprocessing.clips import (
     BAD_TEXT,

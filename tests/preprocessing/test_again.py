@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.paths import HOME
-from src.preprocessing.run import preprocess
+from emotion.errors import UserError
+from emotion.inputs.store import FeatureStore
+from emotion.paths import HOME
+from emotion.preprocessing.run import preprocess
 from tests.media import write_clip
 from tests.preprocessing.clips import (
     BAD_TEXT,

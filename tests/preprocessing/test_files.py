@@ -7,12 +7,12 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from src.emotions import EMOTIONS
-from src.errors import UserError
-from src.feature_store import FeatureStore
-from src.preprocessing.audio import FRAME_SECONDS
-from src.preprocessing.faces import overlap
-from src.preprocessing.run import preprocess
+from emotion.corpora.emotions import EMOTIONS
+from emotion.errors import UserError
+from emotion.inputs.audio import FRAME_SECONDS
+from emotion.inputs.faces import overlap
+from emotion.inputs.store import FeatureStore
+from emotion.preprocessing.run import preprocess
 from tests.media import face_box
 from tests.preprocessing.clips import (
     BAD_TEXT,

@@ -6,7 +6,7 @@ import io
 import pytest
 import torch
 
-from src.training import logbook
+from emotion.training import logbook
 from tests.features import make_features
 from tests.training.runs import run_of
 

@@ -4,11 +4,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from src.batch import Batch
-from src.data.dataset import Labelled
-from src.training.loop import Augmentation, Engine, accumulate_gradient, augment
-from src.training.losses import EmotionLoss
-from src.training.schedule import build_optimizer, build_schedule
+from emotion.data.dataset import Labelled
+from emotion.records import Batch
+from emotion.training.loop import Augmentation, Engine, accumulate_gradient, augment
+from emotion.training.losses import EmotionLoss
+from emotion.training.schedule import build_optimizer, build_schedule
 
 WIDTH, CLASSES = 5, 3
 RATE, DECAY = 0.1, 0.05

@@ -5,10 +5,10 @@ import csv
 import pytest
 import torch
 
-from src.errors import UserError
-from src.training import loop
-from src.training.options import TrainOptions
-from src.training.run import train
+from emotion.errors import UserError
+from emotion.training import loop
+from emotion.training.options import TrainOptions
+from emotion.training.run import train
 
 
 def options_of(features, logs, mode="text", **flags):

@@ -4,8 +4,8 @@ from collections import Counter
 
 import torch
 
-from src.training.options import TrainOptions
-from src.training.setup import Loaders, build_task
+from emotion.training.options import TrainOptions
+from emotion.training.setup import Loaders, build_task
 from tests.features import make_features
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from src.feature_store import FeatureStore
-from src.training.run import train
+from emotion.inputs.store import FeatureStore
+from emotion.training.run import train
 from tests.features import make_features
 from tests.training.runs import metrics_of, options_of, refused, run_of, stopped
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.training.checkpoint import best_checkpoint, load_checkpoint
-from src.training.setup import build_task
+from emotion.models.checkpoint import best_checkpoint, load_checkpoint
+from emotion.training.setup import build_task
 from tests.training.runs import options_of, refused, run_of, weights_of
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from src.batch import Batch
-from src.errors import UserError
-from src.training.batch_norm import live_batch_norms, reestimate_batch_norm
-from src.training.loop import evaluate, hide
-from src.training.memory import bytes_per_clip, free_memory, micro_batch_size
+from emotion.errors import UserError
+from emotion.records import Batch
+from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
+from emotion.training.loop import evaluate, hide
+from emotion.training.memory import bytes_per_clip, free_memory, micro_batch_size
 from tests.training.engine import CPU, WIDTH, Linear, labelled
 
 # -- batch norm -----------------------------------------------------------------------------------
@@ -131,9 +131,9 @@ def test_micro_batch_is_a_number_or_what_fits(monkeypatch):
     assert micro_batch_size("30", model, data.inputs, 8) == 8
     need = bytes_per_clip(model, data.inputs)
     assert need >= WIDTH * 4
-    monkeypatch.setattr("src.training.memory.free_memory", lambda device: 6 * 1.5 * need / 0.5)
+    monkeypatch.setattr("emotion.training.memory.free_memory", lambda device: 6 * 1.5 * need / 0.5)
     assert micro_batch_size("auto", model, data.inputs, 8) == 4  # two equal parts
-    monkeypatch.setattr("src.training.memory.free_memory", lambda device: 0)
+    monkeypatch.setattr("emotion.training.memory.free_memory", lambda device: 0)
     assert micro_batch_size("auto", model, data.inputs, 8) == 1
     for wrong in ("0", "-1", "some"):
         with pytest.raises(UserError, match="--micro_batch"):

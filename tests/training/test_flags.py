@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from src.training.checkpoint import load_checkpoint
-from src.training.setup import build_task, loader_workers
+from emotion.models.checkpoint import load_checkpoint
+from emotion.training.setup import build_task, loader_workers
 from tests.features import make_features
 from tests.training.runs import metrics_of, options_of, refused, run_of
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from src.batch import Batch, Sequence
-from src.data.dataset import Labelled
-from src.data.mixing import Mixture, mix_inside
-from src.errors import UserError
-from src.models import ModelOptions, build_model
-from src.models.attention import AttentionPooling, Head
-from src.training import loop
-from src.training.loop import (
+from emotion.data.dataset import Labelled
+from emotion.data.mixing import Mixture, mix_inside
+from emotion.errors import UserError
+from emotion.networks import ModelOptions, build_model
+from emotion.networks.attention import AttentionPooling, Head
+from emotion.records import Batch, Sequence
+from emotion.training import loop
+from emotion.training.loop import (
     LOOK_EVERY,
     Augmentation,
     accumulate_gradient,
@@ -22,8 +22,8 @@ from src.training.loop import (
     train_one_epoch,
     update_weights,
 )
-from src.training.losses import EmotionLoss
-from src.training.schedule import MOMENTUM
+from emotion.training.losses import EmotionLoss
+from emotion.training.schedule import MOMENTUM
 from tests.model_batches import feature_batch
 from tests.training.engine import (
     CLASSES,

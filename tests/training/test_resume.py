@@ -10,10 +10,10 @@ import sys
 import pytest
 import torch
 
-from src.command_line import run as run_script
-from src.paths import HOME
-from src.training.checkpoint import best_checkpoint, load_checkpoint
-from src.training.run import train
+from emotion.command_line import run as run_script
+from emotion.models.checkpoint import best_checkpoint, load_checkpoint
+from emotion.paths import HOME
+from emotion.training.run import train
 from tests.training.runs import (
     Stop,
     assert_same_runs,
@@ -112,9 +112,9 @@ def test_resume_equals_the_uninterrupted_run(tmp_path, monkeypatch, straight, na
 
 KILLED = """
 import json, os, signal, sys
-from src.training import loop
-from src.training.options import TrainOptions
-from src.training.run import train
+from emotion.training import loop
+from emotion.training.options import TrainOptions
+from emotion.training.run import train
 update, calls = loop.update_weights, []
 def update_or_die(engine):
     calls.append(1)

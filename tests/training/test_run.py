@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.dataset import collate
-from src.feature_store import FeatureStore
-from src.training.checkpoint import BEST, best_checkpoint, load_checkpoint
-from src.training.setup import Loaders, build_task
+from emotion.data.dataset import collate
+from emotion.inputs.store import FeatureStore
+from emotion.models.checkpoint import BEST, best_checkpoint, load_checkpoint
+from emotion.training.setup import Loaders, build_task
 from tests.features import make_features
 from tests.training.runs import assert_same_runs, metrics_of, names, options_of, refused, run_of
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from src.training.loop import train_one_epoch
-from src.training.schedule import WARMUP_START, build_optimizer, build_schedule
+from emotion.training.loop import train_one_epoch
+from emotion.training.schedule import WARMUP_START, build_optimizer, build_schedule
 from tests.training.engine import DECAY, RATE, Linear, engine_of, labelled
 
 

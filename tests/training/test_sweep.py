@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from src.locking import only_run_in
-from src.training.checkpoint import best_checkpoint, load_checkpoint
-from src.training.ensemble import read_answers
-from src.training.setup import build_initial_model, build_task
-from src.training.sweep import members
-from src.training.table import table
+from emotion.locking import only_run_in
+from emotion.models.checkpoint import best_checkpoint, load_checkpoint
+from emotion.training.ensemble import read_answers
+from emotion.training.setup import build_initial_model, build_task
+from emotion.training.sweep import members
+from emotion.training.table import table
 from tests.features import make_features
 from tests.training.runs import options_of, refused, run_of
 

@@ -1,0 +1,110 @@
+"""QIA2020 / MERC2020: Korean actors, seven emotions, three labels a clip.
+
+Two naming schemes are in use, and both are read::
+
+    {train,val,test}/<FileID>-<integrated>-<face>-<speech>.mp4     labels in the name
+    {train,val,test}/<FileID>[-anything].mp4                       labels in {train,val}.csv,
+                                                                   _face.csv and _speech.csv
+
+``<FileID>.npz`` beside a clip holds ``word_embed``: float (words, 200). Test clips carry no label.
+"""
+
+import csv
+import re
+from pathlib import Path
+
+from emotion.corpora.clip import Clip, Corpus, Labels
+from emotion.corpora.emotions import EMOTIONS, parse_emotion
+from emotion.errors import UserError
+
+SPLITS = ("train", "val", "test")
+MEDIA = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4a", ".wav", ".flac")
+
+LABELLED_NAME = re.compile(r"^(?P<id>[^-]+)-(?P<labels>[A-Za-z]{3}-[A-Za-z]{3}-[A-Za-z]{3})$")
+LABEL_FILES = {
+    "integrated": "{split}.csv",
+    "face": "{split}_face.csv",
+    "speech": "{split}_speech.csv",
+}
+
+
+def load(folder: Path) -> Corpus:
+    """All clips of the splits that exist below ``folder``.
+
+    Raises:
+        UserError: no split folder, an empty split, or a label that is not one of the seven.
+    """
+    splits = [split for split in SPLITS if (folder / split).is_dir()]
+    if not splits:
+        raise UserError(
+            f"{folder}: holds none of the folders {', '.join(SPLITS)}; "
+            "put the clips into <split>/<FileID>-<integrated>-<face>-<speech>.mp4"
+        )
+    clips = [clip for split in splits for clip in _load_split(folder, split)]
+    return Corpus("qia2020", EMOTIONS, clips)
+
+
+def parse_name(stem: str) -> tuple[str, Labels | None]:
+    """FileID and labels of a clip's name; labels None where the name carries none.
+
+    Raises:
+        UserError: the name has the form of the labelled scheme, with a label that is none.
+    """
+    match = LABELLED_NAME.match(stem)
+    if match is None:
+        return stem.split("-")[0], None
+    source = f"clip {stem}"
+    return match["id"], Labels(
+        *(parse_emotion(word, source) for word in match["labels"].split("-"))
+    )
+
+
+def _load_split(folder: Path, split: str) -> list[Clip]:
+    paths = sorted(p for p in (folder / split).iterdir() if p.suffix.lower() in MEDIA)
+    if not paths:
+        raise UserError(f"{folder / split}: holds no clips; put them there or remove the folder")
+    tables = {
+        kind: _read_labels(folder / name.format(split=split)) for kind, name in LABEL_FILES.items()
+    }
+    return [_load_clip(path, split, tables) for path in paths]
+
+
+def _load_clip(path: Path, split: str, tables: dict[str, dict[str, int]]) -> Clip:
+    identifier, labels = parse_name(path.stem)
+    if labels is None:
+        labels = Labels(**{kind: table.get(identifier) for kind, table in tables.items()})
+    text = path.with_name(f"{identifier}.npz")
+    return Clip(
+        id=identifier,
+        stem=path.stem,
+        path=path,
+        split=split,
+        speaker=None,
+        labels=labels,
+        text=text if text.is_file() else None,
+    )
+
+
+def _read_labels(path: Path) -> dict[str, int]:
+    """``FileID,Emotion`` rows as FileID -> class index; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    labels = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if not {"FileID", "Emotion"} <= set(rows.fieldnames or ()):
+                raise UserError(f"{path}: wants the columns FileID,Emotion; add the header line")
+            for row in rows:
+                source = f"{path}:{rows.line_num}"
+                if not row["FileID"]:
+                    raise UserError(f"{source}: has no FileID; add it or remove the line")
+                identifier = row["FileID"].strip()
+                label = parse_emotion(row["Emotion"] or "", source)
+                if labels.setdefault(identifier, label) != label:
+                    raise UserError(f"{source}: gives {identifier} a second label; keep one")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: not a readable CSV file ({error}); correct it") from None
+    return labels

@@ -1,0 +1,117 @@
+"""Your own data: a CSV file with a row a clip.
+
+``path,label`` and, where they are known, ``id, face_label, speech_label, speaker, split,
+transcript``. Paths count from the folder of the file. A row without a path is a transcript alone,
+and wants an ``id``. Without the column ``split`` there is one split, ``all``, and folds are by
+speaker. An empty label is a clip to be predicted. Class names are the labels that occur, sorted.
+"""
+
+from pathlib import Path
+
+from emotion.corpora.clip import Clip, Corpus, Labels
+from emotion.corpora.rows import Row, read_rows
+from emotion.errors import UserError
+from emotion.telling import note
+
+NAME = "table.csv"
+LABELS = {"integrated": "label", "face": "face_label", "speech": "speech_label"}
+SPLITS = {
+    "": "all",
+    "all": "all",
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+
+
+def load(folder: Path) -> Corpus:
+    """The clips of ``folder/table.csv``, or of ``folder`` itself where it is the file.
+
+    Raises:
+        UserError: no such file, no such column, no labels, a row without a name or split, a file in
+            two splits, or none of the files is there.
+    """
+    path = folder / NAME if folder.is_dir() else folder
+    if not path.is_file():
+        raise UserError(
+            f"{folder}: holds no {NAME}; write one with the columns path,label, or give the file "
+            "itself to --data_dir"
+        )
+    rows = read_rows(path, ("path", "label"))
+    class_names = tuple(sorted({row[column] for row in rows for column in LABELS.values()} - {""}))
+    if not class_names:
+        raise UserError(f"{path}: the column label is empty throughout; name the classes")
+    clips = [_load_clip(row, path.parent, class_names) for row in rows]
+    _check_files(path, clips)
+    _check_splits(path, clips)
+    return Corpus("table", class_names, clips)
+
+
+def _load_clip(row: Row, folder: Path, class_names: tuple[str, ...]) -> Clip:
+    name = _name(row)
+    labels = {
+        kind: class_names.index(row[column]) if row[column] else None
+        for kind, column in LABELS.items()
+    }
+    return Clip(
+        id=name,
+        stem=name,
+        path=folder / row["path"] if row["path"] else None,
+        split=_split(row),
+        speaker=row["speaker"] or None,
+        labels=Labels(**labels),
+        text=None,
+        transcript=row["transcript"],
+    )
+
+
+def _name(row: Row) -> str:
+    """The clip's id, or its path with what cannot stand in a file's name replaced."""
+    if not (row["id"] or row["path"]):
+        raise UserError(f"{row.source}: has neither path nor id; give one")
+    if not (row["path"] or row["transcript"]):
+        raise UserError(f"{row.source}: has neither path nor transcript; give one")
+    name = row["id"] or str(Path(row["path"]).with_suffix(""))
+    return name.strip("/\\").replace("/", "__").replace("\\", "__").replace("..", "_")
+
+
+def _split(row: Row) -> str:
+    split = SPLITS.get(row["split"].lower())
+    if split is None:
+        raise UserError(f"{row.source}: split {row['split']!r} is not one of train, val, test")
+    return split
+
+
+def _check_files(path: Path, clips: list[Clip]) -> None:
+    """One file that is missing is a failure of its clip; all of them are a wrong folder."""
+    media = [clip.path for clip in clips if clip.path is not None]
+    if media and not any(file.is_file() for file in media):
+        raise UserError(
+            f"{path}: none of its {len(media)} files is there, the first is {media[0]}; paths "
+            "count from the folder of the table"
+        )
+
+
+def _check_splits(path: Path, clips: list[Clip]) -> None:
+    """Refuse what would make scores worthless, and say what may."""
+    splits = {clip.split for clip in clips}
+    if "all" in splits and len(splits) > 1:
+        raise UserError(f"{path}: some rows have a split and some have none; fill the column")
+    seen: dict[Path, Clip] = {}
+    for clip in clips:
+        if clip.path and seen.setdefault(clip.path, clip).split != clip.split:
+            raise UserError(f"{path}: {clip.path} is in two splits; keep it in one")
+    speakers = {
+        split: {c.speaker for c in clips if c.split == split and c.speaker} for split in splits
+    }
+    shared = speakers.get("train", set()) & (
+        speakers.get("val", set()) | speakers.get("test", set())
+    )
+    if shared:
+        note(
+            f"{path}: {len(shared)} speakers of train are in val or test too ({min(shared)}): "
+            "scores will say little about new speakers"
+        )

@@ -1,0 +1,1 @@
+"""Networks that are used as they are."""

@@ -1,0 +1,142 @@
+"""Word embeddings in context, from a Hugging Face encoder (``requirements-text.txt``)."""
+
+import hashlib
+import importlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from emotion.errors import UserError, first_line
+
+MAX_TOKENS = 512  # of a transcript; what follows is left out
+PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickles
+FILES = "config.json, model.safetensors and tokenizer.json"
+
+
+class TextEncoder:
+    """Transcripts in; the encoder's last hidden states, sub-words averaged to words, out.
+
+    Words are those of the encoder's own tokenizer, which splits off punctuation. More than one
+    layer is the mean over the last ones: the very last layer of a sentence encoder is bent to its
+    own task (MELD, MiniLM: see ``recipes/meld.md``, one run each).
+    """
+
+    def __init__(self, source: str, layers: int = 1, device: str = "") -> None:
+        """Load the encoder.
+
+        Args:
+            source: a folder that holds it, or its name on the Hugging Face hub.
+            layers: how many of the last ones to average.
+            device: CUDA where there is one, else the CPU.
+
+        Raises:
+            UserError: no transformers, no such encoder, no network to fetch it, or too many layers.
+        """
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.tokenizer, self.model = _load(source)
+        self.model.eval().requires_grad_(False).to(self.device)
+        self.layers = layers
+        there = getattr(self.model.config, "num_hidden_layers", layers)
+        if layers > there:
+            raise UserError(f"--text_layers {layers}: {source} has only {there}")
+        fingerprint = _fingerprint(self.tokenizer, self.model)
+        self.name = f"{Path(source).name}@{fingerprint} layers {layers}"
+        places = getattr(self.model.config, "max_position_embeddings", None) or MAX_TOKENS
+        self.max_tokens = min(self.tokenizer.model_max_length, places, MAX_TOKENS)
+
+    def prepare(self, transcripts: Iterable[str]) -> None:
+        """Nothing: the encoder knows every word."""
+
+    @torch.inference_mode()
+    def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
+        """Hidden states (W, D) float32 of each transcript; W is 0 where there are no words."""
+        tokens = self.tokenizer(
+            list(transcripts),
+            padding=True,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+        )
+        inputs = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        states = self._states(inputs).float().cpu()
+        return [
+            average_subwords(states[row], tokens.word_ids(row)).numpy()
+            for row in range(len(transcripts))
+        ]
+
+    def _states(self, inputs: dict[str, Tensor]) -> Tensor:
+        """(B, N, D); asked for all its layers only where more than the last one is wanted."""
+        if self.layers == 1:
+            return self.model(**inputs).last_hidden_state
+        hidden = self.model(**inputs, output_hidden_states=True).hidden_states
+        return torch.stack(hidden[-self.layers :]).mean(0)
+
+
+def average_subwords(states: Tensor, words: Sequence[int | None]) -> Tensor:
+    """Mean over the sub-words of each word: states (N, D) to (W, D).
+
+    Args:
+        states: of the sub-words.
+        words: the word that each belongs to; None for special tokens and padding.
+    """
+    kept = [place for place, word in enumerate(words) if word is not None]
+    index = torch.tensor([words[place] for place in kept], dtype=torch.long)
+    count = torch.bincount(index)
+    sums = torch.zeros(len(count), states.shape[1]).index_add_(0, index, states[kept])
+    return (sums / count.clamp(min=1).unsqueeze(1))[count > 0]
+
+
+def _load(source: str) -> tuple[Any, Any]:
+    """Tokenizer and model, without the library's own messages."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        hub = importlib.import_module("huggingface_hub")
+        transformers = importlib.import_module("transformers")
+    except ImportError:
+        raise UserError(
+            f"--text_encoder {source}: wants the package transformers; "
+            "pip install -r requirements-text.txt"
+        ) from None
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    folder = source if Path(source).is_dir() else _fetch(source, hub)
+    try:
+        # a folder may name code of its own: it is never run, and nobody is asked whether it may
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        model = transformers.AutoModel.from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False
+        )
+    except Exception as error:  # the library raises what its file formats raise
+        raise UserError(
+            f"--text_encoder {source}: not an encoder ({first_line(error)}); wants {FILES}"
+        ) from error
+    if not tokenizer.is_fast:
+        raise UserError(f"--text_encoder {source}: has no tokenizer.json; give another encoder")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return tokenizer, model.get_encoder() if model.config.is_encoder_decoder else model
+
+
+def _fetch(name: str, hub: Any) -> str:
+    """The folder of an encoder of the hub: downloaded, or as it was downloaded before."""
+    try:
+        return hub.snapshot_download(name, allow_patterns=PATTERNS, ignore_patterns="*/*")
+    except (OSError, ValueError) as error:  # no such name, no network
+        raise UserError(
+            f"--text_encoder {name}: no such folder, and not to be had from the Hugging Face hub "
+            f"({first_line(error)}); give a folder that holds {FILES}"
+        ) from error
+
+
+def _fingerprint(tokenizer: Any, model: torch.nn.Module) -> str:
+    """Of vocabulary and weights: the same encoder has it wherever its folder lies."""
+    digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
+    for name, values in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(values.float().numpy().tobytes())
+    return digest.hexdigest()[:16]

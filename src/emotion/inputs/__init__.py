@@ -1,0 +1,1 @@
+"""Files to features: sound, pictures, faces, words, and where they are stored."""

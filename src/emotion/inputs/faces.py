@@ -1,0 +1,224 @@
+"""One face crop per sampled time: detect now and then, track between, crop at full resolution.
+
+MTCNN: Zhang et al. 2016, arXiv 1604.02878, as facenet-pytorch ships it.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from emotion.inputs.face_track import CROP_SIZE, FaceTrack, encode_jpeg
+from emotion.inputs.mtcnn import Mtcnn
+
+MARGIN = 1.25  # side of the crop over the longer side of the face box
+DETECTION_SIDE = 360  # pixels of the shorter side at most, when looking for faces
+REGION = 2.5  # side of the region in which the face is looked for again, over the face's own
+REGION_SIDE = 160  # pixels of that region at most
+MIN_FACE = 40  # pixels at these sizes
+MIN_PROBABILITY = 0.95  # below it false faces were seen
+DETECT_SECONDS = 0.384  # between two detections: 3 sampled frames at the default rate
+SAME_FACE_IOU = 0.5  # two detections that overlap less are not joined without another look
+
+
+class Detection(NamedTuple):
+    """A face in a frame."""
+
+    box: np.ndarray  # float32 (4,): left, top, right, bottom in pixels of the frame
+    probability: float
+
+
+class FaceDetector:
+    """MTCNN on a downscaled frame; one face a frame."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.network = Mtcnn(device)
+
+    def detect(self, frame: np.ndarray, previous: Detection | None = None) -> Detection | None:
+        """The largest face of an RGB frame (H, W, 3), or the one nearest to ``previous``.
+
+        Around ``previous`` a small picture is enough; where it shows no face, all is searched.
+        """
+        height, width = frame.shape[:2]
+        if previous is not None:
+            region = _region(previous.box, height, width)
+            found = self._search(frame, region, REGION_SIDE, previous)
+            if found is not None:
+                return found
+        return self._search(frame, (0, 0, width, height), DETECTION_SIDE, previous)
+
+    def _search(
+        self,
+        frame: np.ndarray,
+        region: tuple[int, int, int, int],
+        side: int,
+        previous: Detection | None,
+    ) -> Detection | None:
+        """A face in a region of the frame, its shorter side scaled down to ``side``."""
+        left, top, right, bottom = region
+        part = frame[top:bottom, left:right]
+        scale = min(1.0, side / max(1, min(part.shape[:2])))
+        size = [max(1, round(length * scale)) for length in part.shape[1::-1]]
+        if min(size) < MIN_FACE:
+            return None
+        small = part if scale == 1.0 else cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        boxes, probabilities = self.network.detect(small, MIN_FACE)
+        boxes = boxes / np.float32(scale) + np.array([left, top, left, top], np.float32)
+        return choose_face(boxes, probabilities, previous)
+
+
+def choose_face(
+    boxes: np.ndarray, probabilities: np.ndarray, previous: Detection | None
+) -> Detection | None:
+    """One of the sure faces: the largest, or the one whose centre is nearest to ``previous``.
+
+    Args:
+        boxes: float32 (K, 4).
+        probabilities: float32 (K,).
+        previous: the face a moment ago, if there was one.
+    """
+    sure = np.flatnonzero(probabilities >= MIN_PROBABILITY)
+    if sure.size == 0:
+        return None
+    boxes, probabilities = boxes[sure], probabilities[sure]
+    if previous is None:
+        best = np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    else:
+        best = np.argmin(np.linalg.norm(_centre(boxes) - _centre(previous.box), axis=-1))
+    return Detection(boxes[best], float(probabilities[best]))
+
+
+def track_faces(
+    times: np.ndarray,
+    frames: Iterable[np.ndarray | None],
+    detector: FaceDetector,
+    jpeg_quality: int,
+    detect_every: int = 3,
+) -> FaceTrack:
+    """Crops of one face at the sampled ``times``; only ``detect_every`` frames are held at once.
+
+    Args:
+        times: (F,) seconds.
+        frames: F pictures, uint8 (H, W, 3) RGB, or None where there is none.
+        detector: finds a face in a frame.
+        jpeg_quality: 1-100.
+        detect_every: frames between two sure detections; between, boxes are interpolated, or
+            looked for where the two do not agree.
+    """
+    detections: list[Detection | None] = []
+    jpeg: list[bytes] = []
+    held: list[tuple[float, np.ndarray | None]] = []
+    last: tuple[float, Detection | None] | None = None
+
+    def settle() -> tuple[float, Detection | None]:
+        for (_, frame), face in zip(held, _locate(held, last, detector), strict=True):
+            detections.append(face)
+            if face is not None and frame is not None:
+                jpeg.append(encode_jpeg(crop_face(frame, face.box), jpeg_quality))
+        time = held[-1][0]
+        held.clear()
+        return time, detections[-1]
+
+    for time, frame in zip(times.tolist(), frames, strict=True):
+        held.append((time, frame))
+        if last is None or len(held) == detect_every:
+            last = settle()
+    if held:
+        settle()
+    return _assemble(times, detections, jpeg)
+
+
+def crop_face(frame: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> np.ndarray:
+    """Square crop around a face box with margin, uint8 (size, size, 3).
+
+    What lies outside the frame repeats its edge.
+    """
+    side = max(2, round(MARGIN * float(max(box[2] - box[0], box[3] - box[1]))))
+    left, top = np.round(_centre(box) - side / 2).astype(int)
+    height, width = frame.shape[:2]
+    # At least one row and column stay inside, wherever the box is.
+    outside = [-top, top + side - height, -left, left + side - width]
+    outside = np.clip(outside, 0, side - 1).tolist()
+    first, last = np.clip([(top, left), (top + side, left + side)], 0, (height, width))
+    first, last = np.minimum(first, (height - 1, width - 1)), np.maximum(last, 1)
+    inside = frame[first[0] : last[0], first[1] : last[1]]
+    if any(outside):
+        inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REPLICATE)
+    shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
+    return cv2.resize(inside, (size, size), interpolation=shrink)
+
+
+def _locate(
+    held: list[tuple[float, np.ndarray | None]],
+    last: tuple[float, Detection | None] | None,
+    detector: FaceDetector,
+) -> list[Detection | None]:
+    """Faces of the held frames: the newest detected, the others between it and ``last``."""
+    before = last[1] if last else None
+
+    def look(frame: np.ndarray | None) -> Detection | None:
+        return None if frame is None else detector.detect(frame, before)
+
+    newest = look(held[-1][1])
+    between = held[:-1]
+    if before is None and newest is None:
+        return [None] * len(held)
+    if before is None or newest is None or overlap(before.box, newest.box) < SAME_FACE_IOU:
+        return [*(look(frame) for _, frame in between), newest]
+    start, end = last[0], held[-1][0]
+    share = [(time - start) / (end - start) for time, _ in between]
+    joined = [_interpolate(before, newest, part) for part in share]
+    return [
+        *(f if frame is not None else None for f, (_, frame) in zip(joined, between, strict=True)),
+        newest,
+    ]
+
+
+def _region(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
+    """The square around a face in which it is looked for again, within the frame."""
+    half = REGION / 2 * float(max(box[2] - box[0], box[3] - box[1]))
+    edges = np.concatenate([_centre(box) - half, _centre(box) + half]).round().astype(int)
+    edges = np.clip(edges, 0, [width, height, width, height])
+    return tuple(edges.tolist())
+
+
+def _interpolate(first: Detection, second: Detection, share: float) -> Detection:
+    box = (1 - share) * first.box + share * second.box
+    return Detection(box.astype(np.float32), min(first.probability, second.probability))
+
+
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two boxes (4,)."""
+    corner = np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])
+    common = float(np.prod(np.clip(corner, 0, None)))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (first, second)]
+    return common / max(sum(areas) - common, 1e-9)
+
+
+def _assemble(times: np.ndarray, faces: list[Detection | None], jpeg: list[bytes]) -> FaceTrack:
+    found = np.array([face is not None for face in faces], dtype=bool)
+    rows = np.flatnonzero(found)
+    crop = np.full(len(faces), -1, np.int32)
+    if rows.size:
+        crop = _nearest(np.arange(len(faces)), rows).astype(np.int32)
+    nothing = np.full(4, np.nan, np.float32)
+    return FaceTrack(
+        jpeg=jpeg,
+        crop=crop,
+        time=np.asarray(times, np.float32),
+        box=np.array([nothing if f is None else f.box for f in faces], np.float32).reshape(-1, 4),
+        probability=np.array([0 if f is None else f.probability for f in faces], np.float32),
+        found=found,
+    )
+
+
+def _nearest(positions: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """Index of the nearest of the ascending ``anchors`` for each of ``positions``."""
+    after = np.clip(np.searchsorted(anchors, positions), 0, len(anchors) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(positions - anchors[before] <= anchors[after] - positions, before, after)
+
+
+def _centre(box: np.ndarray) -> np.ndarray:
+    return (box[..., :2] + box[..., 2:]) / 2

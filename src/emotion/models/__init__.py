@@ -1,0 +1,1 @@
+"""Models, their checkpoints and devices: what training and prediction share."""

@@ -1,0 +1,55 @@
+"""Where a model runs: the device, its memory layout, several GPUs or processes, compilation."""
+
+import os
+import shutil
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from emotion import distributed
+from emotion.errors import UserError
+from emotion.machine import local_rank
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a model to the device, its image kernels laid out channels last, which is faster."""
+    model.to(device)
+    for parameter in model.parameters():
+        if parameter.ndim == 4:  # ``Module.to`` would refuse the video kernels of resnet3d
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return model
+
+
+def parallelise(model: nn.Module, device: torch.device, compiled: bool = False) -> nn.Module:
+    """The model for several processes, several GPUs, or one device, where it may be compiled.
+
+    Raises:
+        UserError: it is to be compiled, but for several devices, or there is no C++ compiler.
+    """
+    many_gpus = device.type == "cuda" and torch.cuda.device_count() > 1
+    if compiled and (many_gpus or distributed.world_size() > 1):
+        raise UserError("--compile True works on one device, in one process; leave it out")
+    if distributed.world_size() > 1:
+        return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+    if many_gpus:
+        return nn.DataParallel(model)
+    if not compiled:
+        return model
+    compilers = (os.environ.get("CXX", "g++"), "clang++")
+    if device.type == "cpu" and not any(shutil.which(compiler) for compiler in compilers):
+        raise UserError("--compile True wants a C++ compiler; install g++, or leave it out")
+    return torch.compile(model)
+
+
+def choose_device(choice: str) -> torch.device:
+    """This process's device.
+
+    Raises:
+        UserError: CUDA is asked for and there is none.
+    """
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: there is no CUDA device; give auto or cpu")
+    if choice == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank())

@@ -1,0 +1,36 @@
+"""Answers to files: the CSV that is handed in."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from emotion.files import write_csv
+from emotion.prediction.predictor import Answer, present
+from emotion.prediction.reading import Reading
+
+
+def write_answers(
+    path: Path,
+    answers: Iterable[Answer],
+    class_names: Sequence[str],
+    readings: Sequence[Reading],
+    probabilities: bool,
+) -> None:
+    """``FileID,Emotion``, where asked a column a class, and the ``modalities`` it rests on.
+
+    A clip without an answer has its row, empty after the FileID.
+    """
+    header = ["FileID", "Emotion", *(class_names if probabilities else ()), "modalities"]
+    rows = []
+    for answer in answers:
+        emotion = class_names[answer.probabilities.argmax()] if answer.given else ""
+        numbers = shown(answer.probabilities) if probabilities else []
+        there = present(answer.record, readings) if answer.given else []
+        rows.append([answer.item.clip.id, emotion, *numbers, " ".join(there)])
+    write_csv(path, header, rows)
+
+
+def shown(probabilities: np.ndarray) -> list[str]:
+    """Probabilities to eight digits; empty where there are none."""
+    return ["" if np.isnan(value) else f"{value:.8f}" for value in probabilities]

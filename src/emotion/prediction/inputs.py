@@ -1,0 +1,247 @@
+"""What is to be answered: files, folders and splits, as items in a fixed order."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from emotion.corpora import Clip, Labels, qia2020, ravdess
+from emotion.data.examples import Folds, load_parts
+from emotion.errors import UserError
+from emotion.files import read_csv, read_json
+from emotion.inputs.audio import ANALYSIS
+from emotion.inputs.store import SPLITS, FeatureStore, Record
+from emotion.paths import HOME
+from emotion.prediction.members import Member
+from emotion.telling import tell
+from emotion.training.setup import FEATURE_SETTINGS
+
+MEDIA = (*qia2020.MEDIA, ".m4v", ".mpg", ".mpeg", ".3gp", ".mp3", ".ogg", ".opus", ".aac", ".wma")
+
+
+class Item(NamedTuple):
+    """One clip to answer: a media file, or with ``store`` and ``record`` a clip of features/."""
+
+    clip: Clip
+    store: FeatureStore | None = None
+    record: Record | None = None
+    corpus: str = ""  # whose clip it is; empty for a media file, which may be anybody's
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.clip.stem if self.store else str(self.clip.path)
+
+    @property
+    def places(self) -> list[str]:
+        """``split/stem`` of the clip in features/; of a media file, all that it may be there."""
+        if self.store is not None:
+            return [f"{self.clip.split}/{self.clip.stem}"]
+        folders = [part for part in self.clip.path.parts if part in SPLITS]
+        return [f"{split}/{self.clip.stem}" for split in (*folders, "all")]
+
+
+def find_items(
+    inputs: Sequence[str], split: str, features_dir: str, members: Sequence[Member]
+) -> list[Item]:
+    """Everything that ``--input`` and ``--split`` name, in that order, folders sorted by name.
+
+    Raises:
+        UserError: a path does not exist or holds no clips, or features were made otherwise.
+    """
+    if not inputs and not split:
+        raise UserError("nothing to answer: give --input PATH [PATH ...] or --split test")
+    items = [item for given in inputs for item in _items_of(Path(given), members)]
+    _check_speakers(items, members)
+    _check_analysis(items, members)
+    if split:
+        items += _stored(FeatureStore(Path(features_dir or HOME / "features")), split, members)
+    return _unique_ids(items)
+
+
+def read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int]:
+    """``FileID,Emotion`` rows as FileID -> class index.
+
+    Raises:
+        UserError: no such file, other columns, or a label that the models do not know.
+    """
+    heading, found = read_csv(path, "give a CSV with the columns FileID,Emotion", "--labels")
+    if not {"FileID", "Emotion"} <= set(heading):
+        raise UserError(f"--labels {path}: wants the columns FileID,Emotion")
+    rows = [(row["FileID"].strip(), row["Emotion"].strip()) for row in found]
+    for identifier, emotion in rows:
+        if emotion not in class_names:
+            known = " ".join(class_names)
+            raise UserError(f"--labels {path}: {identifier} is {emotion!r}, not one of {known}")
+    return {identifier: class_names.index(emotion) for identifier, emotion in rows}
+
+
+def with_labels(items: Sequence[Item], labels: dict[str, int]) -> list[Item]:
+    """The items with integrated labels from a file."""
+    return [
+        item._replace(clip=item.clip._replace(labels=Labels(labels.get(item.clip.id))))
+        for item in items
+    ]
+
+
+def _items_of(path: Path, members: Sequence[Member]) -> list[Item]:
+    if path.is_file():
+        return [Item(_media_clip(path, members[0]))]
+    if (path / "manifest.csv").is_file():
+        return _stored(FeatureStore(path.parent), path.name, members)
+    if not path.is_dir():
+        raise UserError(f"--input {path}: no such file or folder")
+    paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA and p.is_file())
+    if not paths:
+        raise UserError(f"--input {path}: holds no video or audio files ({' '.join(MEDIA)})")
+    return [Item(_media_clip(p, members[0])) for p in paths]
+
+
+def _media_clip(path: Path, member: Member) -> Clip:
+    corpus = member.checkpoint.features.get("corpus", "")
+    identifier, speaker, labels = _parse_name(path.stem, corpus)
+    words = [path.with_name(f"{name}.npz") for name in (identifier, path.stem)]
+    text = next((words for words in words if words.is_file()), None)
+    return Clip(identifier, path.stem, path, "input", speaker, labels, text)
+
+
+def _parse_name(stem: str, corpus: str) -> tuple[str, str | None, Labels]:
+    """FileID, speaker and labels, where the name has the form of the corpus the model was trained
+    on.
+    """
+    if corpus == "qia2020":
+        try:
+            identifier, labels = qia2020.parse_name(stem)
+        except UserError:  # only looks like a label
+            return stem, None, Labels()
+        return identifier, None, labels or Labels()
+    match = ravdess.NAME.match(stem) if corpus == "ravdess" else None
+    if match is None or not 1 <= int(match["emotion"]) <= len(ravdess.CLASS_NAMES):
+        return stem, None, Labels()
+    emotion = int(match["emotion"]) - 1
+    return stem, match["actor"], Labels(emotion, emotion, emotion)
+
+
+def _stored(store: FeatureStore, split: str, members: Sequence[Member]) -> list[Item]:
+    description = store.read_description()
+    if description is None:
+        raise UserError(f"{store.root}: holds no features; run preprocess.py first")
+    for member in members:
+        _check_settings(store, description["settings"], member)
+    names = members[0].checkpoint.class_names
+    index = {name: number for number, name in enumerate(names)}
+
+    def item(part: str, record: Record) -> Item:
+        labels = Labels(*(index.get(getattr(record, kind)) for kind in Labels._fields))
+        path = store.root / part / record.stem
+        clip = Clip(record.id, record.stem, path, part, record.speaker, labels, None)
+        return Item(clip, store, record, description["corpus"])
+
+    if split in store.splits():
+        return [item(split, record) for record in store.read_manifest(split)]
+    if "all" in store.splits() and split in ("train", "val", "test"):
+        wanted = _part_of_runs(store, split, members)
+        return [item("all", r) for r in store.read_manifest("all") if r.stem in wanted]
+    raise UserError(f"{store.root}: has no split {split}, only {' '.join(store.splits())}")
+
+
+def _part_of_runs(store: FeatureStore, split: str, members: Sequence[Member]) -> set[str]:
+    """Stems of the clips that any of the runs trained on, validated on or tested on."""
+    names = members[0].checkpoint.class_names
+    stems: set[str] = set()
+    for folds in dict.fromkeys(_folds_of_run(store, member) for member in members):
+        parts = load_parts(store, names, lambda _: True, "", folds)
+        stems |= {example.record.stem for example in getattr(parts, split)}
+    return stems
+
+
+def _folds_of_run(store: FeatureStore, member: Member) -> Folds:
+    """The folds that a run was trained with, from the config.json of its folder."""
+    path = member.checkpoint.path.parent / "config.json"
+    mend = (
+        f"{store.root} has no official splits, and the file does not say which folds the model was "
+        "trained on; give --split all"
+    )
+    folds = read_json(path, mend, _parse_folds)
+    if not folds.n_folds:
+        raise UserError(f"{store.root}: has no official splits; give --split all")
+    return folds
+
+
+def _parse_folds(config: dict[str, Any]) -> Folds:
+    options = config["options"]
+    numbers = [options[name] for name in ("n_folds", "fold")]
+    folds = Folds(*numbers, options["folds_file"], options.get("valid_fold", 1))
+    if not all(isinstance(number, int) and number >= 0 for number in (*numbers, folds.valid_fold)):
+        raise ValueError("no numbers of folds")
+    if not isinstance(folds.folds_file, str) or (folds.n_folds and folds.n_folds < 3):
+        raise ValueError("no folds")
+    return folds
+
+
+def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
+    """Refuse features that were made otherwise than those the model was trained on."""
+    for name in _settings_read(member):
+        wanted = member.checkpoint.features.get(name)
+        if found.get(name) != wanted:
+            raise UserError(
+                f"{store.root}: its features were made with {name} {found.get(name)}, "
+                f"{member.checkpoint.path} was trained on {wanted}; make them agree"
+            )
+
+
+def _settings_read(member: Member) -> list[str]:
+    """The settings of preprocessing that decide what this model is shown."""
+    inputs = member.inputs
+    settings = [*FEATURE_SETTINGS["speech"]] if inputs.speech else []
+    if inputs.face:
+        settings += [
+            s for s in FEATURE_SETTINGS["face"] if inputs.face == "embedding" or s != "vggface"
+        ]
+    return [*settings, *(FEATURE_SETTINGS["text"] if inputs.text else ())]
+
+
+def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:
+    """Refuse media files where a model knows speech that was cut and scaled by another rule."""
+    media = next((item for item in items if item.store is None), None)
+    for member in members:
+        if media is not None and member.inputs.speech and member.settings.audio != ANALYSIS:
+            raise UserError(
+                f"{member.checkpoint.path}: was trained on speech that an earlier version cut and "
+                "scaled; run preprocess.py into another --features_dir and train it again"
+            )
+
+
+def _check_speakers(items: Sequence[Item], members: Sequence[Member]) -> None:
+    """Refuse media files where a model wants to know whose voice it is."""
+    media = next((item for item in items if item.store is None), None)
+    member = next((member for member in members if member.inputs.by_speaker), None)
+    if media is not None and member is not None:
+        raise UserError(
+            f"--input {media.name}: {member.checkpoint.path} reads speech normalised by speaker, "
+            "and a file does not say whose it is; run preprocess.py on a --corpus that does (table "
+            "has a column for it), then predict.py --split all --features_dir ..."
+        )
+
+
+def _unique_ids(items: Sequence[Item]) -> list[Item]:
+    """FileIDs that no two items share: the stem, then the path, where the corpus's form is not."""
+    for longer in _LONGER:
+        counts = Counter(item.clip.id for item in items)
+        items = [
+            item._replace(clip=item.clip._replace(id=longer(item)))
+            if counts[item.clip.id] > 1
+            else item
+            for item in items
+        ]
+    twice = [name for name, count in Counter(i.clip.id for i in items).items() if count > 1]
+    if twice:
+        tell(f"warning: {twice[0]} is given more than once; so are its rows")
+    return list(items)
+
+
+_LONGER: tuple[Callable[[Item], str], ...] = (
+    lambda item: item.clip.stem,
+    lambda item: item.clip.path.name,
+    lambda item: str(item.clip.path),
+)

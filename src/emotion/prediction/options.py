@@ -1,0 +1,86 @@
+"""The flags of predict.py."""
+
+from dataclasses import dataclass
+
+from emotion.command_line import flag
+from emotion.machine import cores
+
+
+@dataclass
+class PredictOptions:
+    """One field is one flag; groups are those of ``--help``."""
+
+    weights: list[str] = flag(  # noqa: RUF009
+        [],
+        "checkpoints or run folders (their best); several are an ensemble",
+        "what",
+        type=str,
+        required=True,
+    )
+    input: list[str] = flag(  # noqa: RUF009
+        [], "video or audio files, folders of them, or folders such as features/test", "what",
+        type=str,
+    )  # fmt: skip
+    split: str = flag("", "a split of --features_dir, in place of --input", "what")
+    features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
+    output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
+
+    probabilities: bool = flag(False, "add a column a class", "answers")
+    ensemble: str = flag(
+        "mean", "how the probabilities of several models are joined", "answers",
+        ("mean", "geometric"),
+    )  # fmt: skip
+    average_weights: bool = flag(
+        False, "average the weights of one run's checkpoints into one model", "answers"
+    )
+    tta: int = flag(
+        1, "views of a clip to average: faces mirrored, speech cropped in time", "answers", low=1
+    )
+    temperature: bool = flag(
+        True, "use the temperature stored beside a checkpoint, where there is one", "answers"
+    )
+    vggface_weights: str = flag(
+        "auto", "VGG-Face weights for face models that read embeddings: a file, auto or none",
+        "answers",
+    )  # fmt: skip
+
+    timeline: bool = flag(False, "answer every window of a longer recording", "over time")
+    window: float = flag(4.0, "seconds of a window", "over time", low=0.5, high=60.0)
+    hop: float = flag(1.0, "seconds between two windows", "over time", low=0.1, high=60.0)
+
+    report: str = flag(
+        "", "folder for report.html and report.json, where labels are known", "score"
+    )
+    label: str = flag("integrated", "which label counts", "score", ("integrated", "face", "speech"))
+    labels: str = flag("", "a CSV with the columns FileID,Emotion that holds the labels", "score")
+    clips: list[str] = flag(  # noqa: RUF009
+        [], "FileIDs whose attention the report shows; the surest of each class without", "score",
+        type=str,
+    )  # fmt: skip
+    show: int = flag(6, "mistakes and clips that the report shows", "score", low=0, high=50)
+    bootstrap: int = flag(2000, "resamples behind an interval", "score", low=100)
+    calibrate: bool = flag(
+        False, "fit a temperature, on val without --split, and store it by the checkpoint", "score"
+    )
+
+    export: str = flag("", "write the model as ONNX to this file", "export")
+
+    batch_size: int = flag(32, "clips at once", "running", low=1)
+    num_workers: int = flag(
+        cores(),
+        "processes that read clips, at most one a core; 0 reads in this one",
+        "running",
+        low=0,
+    )
+    clip_timeout: float = flag(
+        600.0,
+        "seconds that a file may take to be read before its row stays empty, with --timeline for "
+        "each 10 MB of it; 0 waits for ever, and so do 0 workers",
+        "running",
+        low=0,
+    )
+    device: str = flag(
+        "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
+    )
+    threads: int = flag(cores(), "CPU threads of the model", "running", low=1, high=1024)
+    logs_dir: str = flag("", "where runs are, for messages; logs/ beside the script", "running")

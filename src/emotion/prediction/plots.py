@@ -1,0 +1,208 @@
+"""Pictures of answers. Training's own pictures (curves, confusion) are reused as they are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.patches import Rectangle
+
+from emotion.inputs.audio import F_MAX, F_MIN, FRAME_SECONDS
+from emotion.inputs.face_track import FaceTrack
+from emotion.models.plots import save
+from emotion.prediction.attention import Attention
+
+THUMBNAIL = 64  # pixels
+SOUND = "0.55"
+LOOK = "#d95f02"  # attention, whatever it falls on
+
+
+class Scene(NamedTuple):
+    """What can be shown of a clip. Times are seconds of the clip."""
+
+    start: float  # of the features
+    end: float
+    sound: np.ndarray | None  # (2, N): lowest and highest, evenly spread from start to end
+    log_mel: np.ndarray | None  # (128, T)
+    faces: FaceTrack | None
+
+
+def colours(count: int) -> list[Any]:
+    """A colour a class."""
+    palette = mpl.colormaps["tab10" if count <= 10 else "tab20"].colors
+    return [palette[number % len(palette)] for number in range(count)]
+
+
+def draw_reliability(bins: Sequence[dict[str, float]], error: float, path: Path) -> None:
+    """Accuracy by confidence, with the share of clips in each bin below."""
+    figure = Figure(figsize=(4.6, 4.6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    confidence = [row["confidence"] for row in bins]
+    top.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="calibrated")
+    top.plot(confidence, [row["accuracy"] for row in bins], "o-", label="answers")
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"calibration error {error:.3f}")
+    top.legend(loc="upper left")
+    clips = [row["clips"] for row in bins]
+    bottom.bar(confidence, clips, width=0.04, color=SOUND)
+    bottom.set(xlabel="confidence", ylabel="clips")
+    save(figure, path)
+
+
+def draw_mistake(scene: Scene, path: Path) -> None:
+    """Thumbnails of a clip beside its spectrogram."""
+    figure = Figure(figsize=(9, 1.9), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
+    _thumbnail_row(left, scene.faces, 5)
+    _spectrogram(right, scene)
+    save(figure, path)
+
+
+def draw_attention(scene: Scene, attention: dict[str, Attention], path: Path) -> None:
+    """Sound, faces and words, each with the share of attention that falls on it."""
+    rows = [name for name in ("speech", "face", "text") if name in attention]
+    figure = Figure(figsize=(9, 1.7 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+    for axis, name in zip(axes, rows, strict=True):
+        if name == "speech":
+            _sound(axis, scene)
+        elif name == "face":
+            _faces_over_time(axis, scene, place=0.68)
+        _look(axis, attention[name], scene, share=0.4 if name == "face" else 1.0)
+    save(figure, path)
+
+
+def draw_timeline(
+    scene: Scene,
+    centres: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    title: str,
+    path: Path,
+) -> None:
+    """Waveform, faces, and a band a class as high as its probability, over time.
+
+    Args:
+        scene: the recording.
+        centres: (windows,) seconds at the middle of each window.
+        probabilities: (windows, classes), NaN where there is no answer.
+        class_names: in index order.
+        title: above it all.
+        path: where the PNG goes.
+    """
+    figure = Figure(figsize=(12, 5.6), layout="constrained")
+    sound, faces, bands = figure.subplots(3, 1, sharex=True, height_ratios=(1, 0.9, 2.4))
+    figure.suptitle(title, fontsize=10)
+    _sound(sound, scene)
+    _faces_over_time(faces, scene, most=14)
+    shades = colours(len(class_names))
+    centres, probabilities = _widened(scene, centres, probabilities)
+    bands.stackplot(centres, probabilities.T, labels=class_names, colors=shades, linewidth=0)
+    bands.set(ylim=(0, 1), xlim=(scene.start, scene.end), xlabel="seconds", ylabel="probability")
+    bands.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), reverse=True)
+    _mark_turns(bands, centres, probabilities, class_names)
+    save(figure, path)
+
+
+def _widened(
+    scene: Scene, centres: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first and last answer hold to the ends of the recording."""
+    ends = np.array([min(scene.start, centres[0]), max(scene.end, centres[-1])])
+    joined = np.concatenate([ends[:1], centres, ends[1:]])
+    return joined, np.concatenate([probabilities[:1], probabilities, probabilities[-1:]])
+
+
+def _mark_turns(
+    axis: Axes, centres: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """A strip above the bands in the colour of the likeliest class, named where there is room."""
+    answered = np.isfinite(probabilities).all(axis=1)
+    best = np.where(answered, np.nan_to_num(probabilities).argmax(axis=1), -1)
+    cuts = np.flatnonzero(np.diff(best)) + 1
+    edges = [centres[0], *((centres[cuts - 1] + centres[cuts]) / 2), centres[-1]]
+    shades = colours(len(class_names))
+    for start, end, cut in zip(edges, edges[1:], [0, *cuts], strict=False):
+        if best[cut] < 0:
+            continue
+        strip = Rectangle((start, 1.02), end - start, 0.07, color=shades[best[cut]], clip_on=False)
+        axis.add_patch(strip)
+        if end - start > (centres[-1] - centres[0]) / 30:
+            name = class_names[best[cut]]
+            axis.text((start + end) / 2, 1.1, name, ha="center", va="bottom", fontsize=8)
+
+
+def _sound(axis: Axes, scene: Scene) -> None:
+    if scene.sound is None:
+        axis.text(0.5, 0.5, "no sound", ha="center", transform=axis.transAxes)
+    else:
+        times = np.linspace(scene.start, scene.end, scene.sound.shape[1])
+        axis.fill_between(times, *scene.sound, color=SOUND, linewidth=0.3, edgecolor=SOUND)
+    axis.set(xlim=(scene.start, scene.end), yticks=[], ylabel="sound")
+
+
+def _spectrogram(axis: Axes, scene: Scene) -> None:
+    axis.set_title("log-mel spectrogram", fontsize=8)
+    if scene.log_mel is None:
+        axis.text(0.5, 0.5, "no voice", ha="center", transform=axis.transAxes)
+        axis.set(xticks=[], yticks=[])
+        return
+    extent = (scene.start, scene.start + scene.log_mel.shape[1] * FRAME_SECONDS, 0, 128)
+    axis.imshow(scene.log_mel.astype(np.float32), aspect="auto", origin="lower", extent=extent)
+    axis.set_yticks([0, 128], [f"{F_MIN:.0f} Hz", f"{F_MAX / 1000:.0f} kHz"])
+    axis.set_xlabel("seconds", fontsize=8)
+
+
+def _thumbnail_row(axis: Axes, faces: FaceTrack | None, most: int) -> None:
+    axis.axis("off")
+    rows = _rows_to_show(faces, most)
+    if not len(rows):
+        axis.text(0.5, 0.5, "no face", ha="center", transform=axis.transAxes)
+        return
+    axis.imshow(np.concatenate(list(faces.decode(rows, 128)), axis=1))
+    shown = ", ".join(f"{faces.time[row]:.1f}" for row in rows)
+    axis.set_title(f"face at {shown} s", fontsize=8)
+
+
+def _faces_over_time(axis: Axes, scene: Scene, most: int = 10, place: float = 0.5) -> None:
+    axis.set(xlim=(scene.start, scene.end), ylim=(0, 1), yticks=[], ylabel="face")
+    rows = _rows_to_show(scene.faces, most)
+    if not len(rows):
+        axis.text(0.5, 0.5, "no face", ha="center", transform=axis.transAxes)
+        return
+    for row, picture in zip(rows, scene.faces.decode(rows, THUMBNAIL), strict=True):
+        box = OffsetImage(picture, zoom=0.72)
+        axis.add_artist(AnnotationBbox(box, (scene.faces.time[row], place), frameon=False, pad=0))
+
+
+def _rows_to_show(faces: FaceTrack | None, most: int) -> np.ndarray:
+    """Rows with a face, as evenly spread in time as they can be."""
+    found = np.flatnonzero(faces.found) if faces is not None else np.zeros(0, int)
+    if len(found) <= most:
+        return found
+    first, last = faces.time[0], faces.time[-1]
+    wanted = first + (np.arange(most) + 0.5) * (last - first) / most
+    nearest = np.abs(faces.time[found][None] - wanted[:, None]).argmin(axis=1)
+    close = np.abs(faces.time[found][nearest] - wanted) <= (last - first) / most / 2
+    return np.unique(found[nearest[close]])
+
+
+def _look(axis: Axes, attention: Attention, scene: Scene, share: float) -> None:
+    """Attention as steps over its own axis, in the lower ``share`` of the picture."""
+    weights, time = attention.weights, attention.time
+    top = max(1e-6, 1.1 * weights.max() / share)
+    if time is None:
+        axis.bar(np.arange(1, len(weights) + 1), weights, color=LOOK)
+        axis.set(xlabel="word", ylabel="words", ylim=(0, top), xlim=(0.4, len(weights) + 0.6))
+        return
+    own = axis.twinx()
+    middle = scene.start + time
+    edges = np.array([scene.start, *((middle[1:] + middle[:-1]) / 2), scene.end])
+    own.stairs(weights, edges, fill=True, color=LOOK, alpha=0.35)
+    own.stairs(weights, edges, color=LOOK, linewidth=1.2)
+    own.set_ylim(0, top)
+    own.set_ylabel("attention", color=LOOK, fontsize=8)
+    axis.set_xlabel("seconds")

@@ -1,0 +1,269 @@
+"""``report.html`` and ``report.json``: what a run, or several, are worth on labelled clips."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader
+
+from emotion.errors import UserError, first_line
+from emotion.files import read_csv, write_atomic, write_json
+from emotion.models.checkpoint import BEST
+from emotion.models.plots import CURVES, draw_confusion, draw_curves
+from emotion.prediction.attention import attention_over_time
+from emotion.prediction.inputs import Item
+from emotion.prediction.judges import Judges
+from emotion.prediction.members import Member
+from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
+from emotion.prediction.predictor import Answer, Predictor, present, warn
+from emotion.prediction.reading import ItemReader
+from emotion.prediction.scenes import scene_of
+from emotion.prediction.scores import System, compare, reliability
+
+TEMPLATE = "report.html"
+NUMBERS = "report.json"
+MOST_COMPARED = 9  # systems: of 30 models there would be 465 pairs
+
+
+@dataclass
+class Report:
+    """Scores and pictures of one set of answers, in the making."""
+
+    folder: Path
+    predictor: Predictor
+    answers: Sequence[Answer]  # of labelled clips only
+    label: str
+    resamples: int
+    show: int
+    judges: Judges  # who was asked about what
+    chosen: Sequence[str] = ()  # FileIDs to look at closely
+    pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.members: Sequence[Member] = self.predictor.members
+        self.class_names = self.members[0].checkpoint.class_names
+        self.labels = np.array([label_of(answer.item, self.label) for answer in self.answers])
+        self.main = self._system(self._main_name(), lambda answer: answer.probabilities)
+        self.reader: ItemReader = self.predictor.reader([a.item for a in self.answers])
+
+    def write(self) -> dict[str, Any]:
+        """Draw and write everything; returns what report.json holds."""
+        numbers = self._numbers()
+        self._draw(numbers)
+        write_json(self.folder / NUMBERS, numbers)
+        page = _render(numbers, self.pictures)
+        write_atomic(self.folder / TEMPLATE, lambda file: file.write(page.encode()))
+        return numbers
+
+    # -- numbers ---------------------------------------------------------------------------------
+
+    def _numbers(self) -> dict[str, Any]:
+        systems = self._systems()
+        scored = {s.name: s.score(self.class_names, self.resamples) for s in systems}
+        return {
+            "label": self.label,
+            "class_names": list(self.class_names),
+            "models": self.judges.rows(self.members),
+            "left_out": self.judges.left_out,
+            "clips": len(self.answers),
+            "scored": self.main.name,
+            "scores": scored[self.main.name],
+            "reliability": reliability(self.main),
+            "without": self._without(),
+            "systems": scored,
+            "comparisons": compare(systems) if len(systems) <= MOST_COMPARED else [],
+            "mistakes": [self._describe(row) for row in self._mistakes()],
+        }
+
+    def _main_name(self) -> str:
+        if len(self.members) == 1:
+            return self.members[0].name
+        return f"{self.predictor.ensemble} of {len(self.members)}"
+
+    def _system(self, name: str, pick: Any) -> System:
+        speakers = np.array([answer.item.clip.speaker or "" for answer in self.answers])
+        picked = np.stack([pick(answer) for answer in self.answers])
+        return System(name, picked, self.labels, speakers)
+
+    def _systems(self) -> list[System]:
+        """The ensemble, and where there are several, each of its models."""
+        if len(self.members) == 1:
+            return [self.main]
+        names = _distinct([member.name for member in self.members])
+        singles = [
+            self._system(name, lambda answer, row=row: answer.members[row])
+            for row, name in enumerate(names)
+        ]
+        return [self.main, *singles]
+
+    def _without(self) -> dict[str, dict[str, Any]]:
+        """Scores with each modality hidden, where more than one is read."""
+        result = {}
+        for name in self.answers[0].without:
+            system = self._system(name, lambda answer, name=name: answer.without[name])
+            if system.answered.any() and not np.allclose(
+                system.probabilities, self.main.probabilities, atol=0, rtol=0, equal_nan=True
+            ):
+                result[name] = system.score(self.class_names, self.resamples)
+        return result
+
+    # -- clips -----------------------------------------------------------------------------------
+
+    def _mistakes(self) -> list[int]:
+        """Rows of the most confident wrong answers."""
+        wrong = np.flatnonzero(self.main.answered & (self.main.answers != self.labels))
+        confidence = self.main.probabilities[wrong].max(axis=1)
+        return wrong[np.argsort(-confidence, kind="stable")][: self.show].tolist()
+
+    def _examples(self) -> list[int]:
+        """Rows of the clips to look at: those chosen, or the surest right one of each class."""
+        if self.chosen:
+            rows = range(len(self.answers))
+            return [
+                r
+                for r in rows
+                if self.answers[r].item.clip.id in self.chosen and self.main.answered[r]
+            ]
+        confidence = np.nan_to_num(self.main.probabilities).max(axis=1)
+        confidence[~self.main.answered | (self.main.answers != self.labels)] = -1.0
+        best = [
+            max(np.flatnonzero(self.labels == label), key=lambda row: confidence[row])
+            for label in np.unique(self.labels)
+        ]
+        return [int(row) for row in best if confidence[row] > 0][: self.show]
+
+    def _describe(self, row: int) -> dict[str, Any]:
+        probabilities, label = self.main.probabilities[row], int(self.labels[row])
+        answer = int(probabilities.argmax())
+        return {
+            "id": self.answers[row].item.clip.id,
+            "answer": self.class_names[answer],
+            "confidence": float(probabilities[answer]),
+            "label": self.class_names[label],
+            "label_probability": float(probabilities[label]),
+            "modalities": present(self.answers[row].record, self.predictor.readings),
+        }
+
+    # -- pictures --------------------------------------------------------------------------------
+
+    def _draw(self, numbers: dict[str, Any]) -> None:
+        scores = numbers["scores"]
+        if scores["clips"]:
+            path = self._picture("confusion", "", "confusion.png")
+            draw_confusion(np.array(scores["confusion"]), self.class_names, path)
+            path = self._picture("reliability", "", "reliability.png")
+            draw_reliability(numbers["reliability"], scores["calibration_error"], path)
+        for number, row in enumerate(self._mistakes()):
+            said = self._describe(row)
+            caption = (
+                f"{said['id']}: answered {said['answer']} ({_percent(said['confidence'])}), "
+                f"labelled {said['label']} ({_percent(said['label_probability'])})"
+            )
+            path = self._picture("mistakes", caption, f"mistake_{number}.png")
+            draw_mistake(self._scene(row, self._looker(row)), path)
+        for number, row in enumerate(self._examples()):
+            said = self._describe(row)
+            right = "right" if said["answer"] == said["label"] else f"labelled {said['label']}"
+            caption = f"{said['id']}: {said['answer']} ({_percent(said['confidence'])}), {right}"
+            path = self._picture("attention", caption, f"attention_{number}.png")
+            self._draw_attention(row, path)
+        self._draw_curves()
+
+    def _picture(self, kind: str, caption: str, name: str) -> Path:
+        path = self.folder / "pictures" / name
+        self.pictures.setdefault(kind, []).append((caption, path))
+        return path
+
+    def _looker(self, row: int) -> Member:
+        """The model whose view of a clip is shown: of those that answered, a fused one if any."""
+        answered = np.isfinite(self.answers[row].members).all(axis=1)
+        able = [member for member, did in zip(self.members, answered, strict=True) if did]
+        return next((member for member in able if member.mode == "multimodal"), able[0])
+
+    def _scene(self, row: int, member: Member) -> Scene:
+        features = self.reader.features(row, member.settings)
+        return scene_of(self.answers[row].item, features)
+
+    def _draw_attention(self, row: int, path: Path) -> None:
+        member = self._looker(row)
+        sample = self.reader.features(row, member.settings).sample(member.inputs, "clip")
+        attention = attention_over_time(member, sample, self.predictor.device)
+        draw_attention(self._scene(row, member), attention, path)
+
+    def _draw_curves(self) -> None:
+        """Learning curves of the members that lie in a run folder."""
+        for number, member in enumerate(self.members):
+            checkpoint = member.checkpoint.path
+            path = checkpoint.parent / "metrics.csv"
+            if BEST.match(checkpoint.name) and path.is_file():
+                try:
+                    history = _history(path)
+                except UserError as error:  # the scores are worth more than a picture
+                    warn(str(error))
+                    continue
+                picture = self._picture("curves", member.name, f"curves_{number}.png")
+                draw_curves(history, member.checkpoint.epoch, picture)
+
+
+def label_of(item: Item, label: str) -> int:
+    """Class index of one label of an item, -1 where there is none."""
+    value = getattr(item.clip.labels, label)
+    return -1 if value is None else value
+
+
+def labelled(answers: Sequence[Answer], label: str) -> list[Answer]:
+    """The answers whose clips carry the label.
+
+    Raises:
+        UserError: none does.
+    """
+    known = [answer for answer in answers if label_of(answer.item, label) >= 0]
+    if not known:
+        raise UserError(
+            f"none of the {len(answers)} clips has the {label} label; give --labels FILE, or clips "
+            "named or listed with labels"
+        )
+    return known
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names that no two share: a number is added where they do."""
+    return [
+        f"{name} ({names[: row + 1].count(name)})" if names.count(name) > 1 else name
+        for row, name in enumerate(names)
+    ]
+
+
+def _history(path: Path) -> list[dict[str, float]]:
+    mend = "the report has no curves"
+    heading, rows = read_csv(path, mend)
+    missing = [name for name in CURVES if name not in heading]
+    try:
+        if missing or not rows:
+            raise ValueError(f"no {' '.join(missing) or 'rows'}")
+        return [{name: float(row[name]) for name in CURVES} for row in rows]
+    except ValueError as error:
+        raise UserError(f"{path}: damaged ({first_line(error)}); {mend}") from None
+
+
+def _render(numbers: dict[str, Any], pictures: dict[str, list[tuple[str, Path]]]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
+    )
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    coded = {
+        kind: [(caption, _data_uri(path)) for caption, path in kept]
+        for kind, kept in pictures.items()
+    }
+    return environment.get_template(TEMPLATE).render(**numbers, pictures=coded)
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,0 +1,203 @@
+"""What predict.py does, from its flags."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from emotion.errors import UserError
+from emotion.frozen.vggface import FaceEmbedder, find_weights, fingerprint
+from emotion.machine import allow_tf32
+from emotion.models.devices import choose_device
+from emotion.prediction.answers import write_answers
+from emotion.prediction.calibration import fit_temperature, write_calibration
+from emotion.prediction.export import export
+from emotion.prediction.inputs import Item, find_items, read_labels, with_labels
+from emotion.prediction.judges import Judges, judged, own_validation_clips
+from emotion.prediction.members import Member, load_members
+from emotion.prediction.options import PredictOptions
+from emotion.prediction.outputs import check_outputs
+from emotion.prediction.predictor import Answer, Predictor, explain, warn
+from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
+from emotion.prediction.timeline import write_timelines
+from emotion.telling import note, say
+from emotion.training.setup import loader_workers
+
+REPORTED = {
+    "WA": "accuracy",
+    "UA": "unweighted_average_recall",
+    "macro-F1": "macro_f1",
+    "weighted F1": "weighted_f1",
+}
+
+
+def predict(options: PredictOptions) -> int:
+    """Answer, score, calibrate or export, as the flags say; returns the exit code.
+
+    Raises:
+        UserError: flags, checkpoints or inputs that do not fit.
+    """
+    if options.calibrate and options.average_weights:
+        raise UserError(
+            "--calibrate True fits checkpoints as they are; leave --average_weights out"
+        )
+    torch.set_num_threads(options.threads)
+    allow_tf32(False)  # torch lets convolutions; a GPU's answers would not be a CPU's
+    device = choose_device(options.device)
+    members = load_members(
+        options.weights,
+        options.average_weights,
+        options.temperature and not options.calibrate,
+        options.logs_dir,
+        device,
+    )
+    if options.export:
+        check_outputs(options, members, [])
+        return _export(options, members)
+    items = _items(options, members)
+    check_outputs(options, members, items)
+    if options.calibrate:
+        return _calibrate(options, _predictor(options, members, items, device), items)
+    items, judges = judged(items, members, bool(options.report))
+    asked = None if options.timeline else judges  # windows are no items
+    predictor = _predictor(options, members, items, device, asked)
+    if options.timeline:
+        answered = write_timelines(options, predictor, items)
+        say(f"{options.output}: {answered} of {len(items)} recordings answered")
+        return 0 if answered else 1
+    return _answer(options, predictor, items, judges)
+
+
+def _answer(
+    options: PredictOptions, predictor: Predictor, items: list[Item], judges: Judges
+) -> int:
+    answers = _collect(options, predictor, items)
+    names = predictor.members[0].checkpoint.class_names
+    write_answers(Path(options.output), answers, names, predictor.readings, options.probabilities)
+    given = sum(answer.given for answer in answers)
+    say(f"{options.output}: {given} of {len(answers)} clips answered")
+    if options.report:
+        _report(options, predictor, answers, judges)
+    return 0 if given else 1
+
+
+def _report(
+    options: PredictOptions, predictor: Predictor, answers: list[Answer], judges: Judges
+) -> None:
+    folder = Path(options.report)
+    known = labelled(answers, options.label)
+    report = Report(
+        folder,
+        predictor,
+        known,
+        options.label,
+        options.bootstrap,
+        options.show,
+        judges,
+        options.clips,
+    )
+    scores = report.write()["scores"]
+    shown = ", ".join(f"{name} {scores[key]:.4f}" for name, key in REPORTED.items())
+    say(f"{folder / TEMPLATE}: {scores['clips']} clips, {shown}")
+
+
+def _export(options: PredictOptions, members: list[Member]) -> int:
+    if len(members) > 1:
+        raise UserError("--export writes one model; give one checkpoint to --weights")
+    written = export(members[0], Path(options.export))
+    say(
+        f"{written.path}: inputs {' '.join(written.inputs)}; "
+        f"largest difference from torch {written.difference:.1e}"
+    )
+    return 0
+
+
+def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item]) -> int:
+    """Fit each model's own temperature on the labelled clips, and store it beside the model."""
+    answers = labelled(_collect(options, predictor, items), options.label)
+    labels = np.array([label_of(answer.item, options.label) for answer in answers])
+    own = own_validation_clips([answer.item for answer in answers], predictor.members)
+    for number, member in enumerate(predictor.members):
+        probabilities = np.stack([answer.members[number] for answer in answers])
+        known = np.isfinite(probabilities).all(axis=1) & own[:, number]
+        if not known.any():
+            raise UserError(
+                f"{member.checkpoint.path}: answers none of the clips that it was not trained on; "
+                "give those of its own validation"
+            )
+        logits = np.log(np.maximum(probabilities[known], 1e-300))
+        fitted = fit_temperature(logits, labels[known])
+        path = write_calibration(member.checkpoint.path, fitted)
+        say(
+            f"{path}: temperature {fitted.temperature:.4f}, on {fitted.clips} clips loss "
+            f"{fitted.loss_before:.4f} -> {fitted.loss_after:.4f}, calibration error "
+            f"{fitted.calibration_error_before:.4f} -> {fitted.calibration_error_after:.4f}"
+        )
+    return 0
+
+
+def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
+    split = options.split or ("val" if options.calibrate and not options.input else "")
+    items = find_items(options.input, split, options.features_dir, members)
+    if options.labels:
+        names = members[0].checkpoint.class_names
+        items = with_labels(items, read_labels(Path(options.labels), names))
+    return items
+
+
+def _predictor(
+    options: PredictOptions,
+    members: list[Member],
+    items: Sequence[Item],
+    device: torch.device,
+    judges: Judges | None = None,
+) -> Predictor:
+    weights = _vggface(options.vggface_weights, members, items)
+    may = judges.may if judges else None
+    hide = bool(options.report)
+    return Predictor(members, device, options.ensemble, options.tta, hide, weights, may)
+
+
+def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -> list[Answer]:
+    """All answers; what was wrong with an item is a line on stderr as soon as it is known."""
+    answers = []
+    workers = loader_workers(options.num_workers)
+    found = predictor.answers(items, options.batch_size, workers, options.clip_timeout)
+    for answer in found:
+        line = explain(answer, predictor.readings)
+        if line:
+            warn(line)
+        answers.append(answer)
+    return answers
+
+
+def _vggface(choice: str, members: Sequence[Member], items: Sequence[Item]) -> Path | None:
+    """The VGG-Face weights that the models were trained on, where they are needed.
+
+    Raises:
+        UserError: the file is another one, or it cannot be had and a model reads nothing else.
+    """
+    wanted = {m.settings.vggface: m for m in members if m.inputs.face == "embedding"}
+    wanted.pop(None, None)
+    if not wanted or all(item.store is not None for item in items):
+        return None
+    weights = find_weights(choice)
+    if weights is None:
+        for member in wanted.values():
+            if member.mode == "face":
+                raise UserError(
+                    f"{member.checkpoint.path}: reads VGG-Face embeddings; give --vggface_weights "
+                    "FILE, or answer a split of features/"
+                )
+        note("without VGG-Face weights faces count as absent")
+        return None
+    FaceEmbedder(weights)  # a file that is none fails here, and not in every clip
+    found = fingerprint(weights)
+    for mark, member in wanted.items():
+        if mark != found:
+            raise UserError(
+                f"--vggface_weights {weights}: is not the file that {member.checkpoint.path} was "
+                f"trained on (fingerprint {mark}, this one has {found})"
+            )
+    return weights

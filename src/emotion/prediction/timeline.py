@@ -1,0 +1,172 @@
+"""``--timeline True``: an answer every hop of a longer recording, as a CSV and a picture."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from emotion.errors import UserError, first_line
+from emotion.files import LONGEST_NAME, write_csv
+from emotion.inputs.video import MediaError
+from emotion.prediction.answers import shown
+from emotion.prediction.inputs import Item
+from emotion.prediction.options import PredictOptions
+from emotion.prediction.plots import Scene, draw_timeline
+from emotion.prediction.predictor import Answer, Predictor, present, warn
+from emotion.prediction.reading import ItemReader, crew_of, reader_here
+from emotion.prediction.recording import Recording, Span, WindowReader, read_recording, spans_of
+from emotion.prediction.scenes import envelope
+from emotion.preprocessing.pipeline import FeatureSettings
+from emotion.telling import printable
+from emotion.workers import Lost, in_order
+
+MOST_WINDOWS = 8  # at once: more are no faster, and 32 of 4 s take 2 GB in EfficientNet-B0
+TIMEOUT_BYTES = 10_000_000  # of a recording for which the time limit of a clip holds
+
+Recordings = dict[FeatureSettings, Recording]
+
+
+class Timeline(NamedTuple):
+    """The answers to the windows of one recording."""
+
+    recording: Recording
+    spans: list[Span]
+    answers: list[Answer]
+
+
+def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequence[Item]) -> int:
+    """Answer every window of every file; write the CSV and a picture a file.
+
+    Returns:
+        The number of files with an answer.
+
+    Raises:
+        UserError: the models read words alone, or an item is no media file.
+    """
+    _check(predictor, items)
+    output = Path(options.output)
+    class_names = predictor.members[0].checkpoint.class_names
+    header = ["FileID", "start", "end", "Emotion", *class_names, "modalities"]
+    rows, answered = [], 0
+    for item, recordings in zip(items, _recordings(options, predictor, items), strict=True):
+        timeline = _timeline(options, predictor, item, recordings)
+        rows += _rows(item, timeline, predictor, class_names)
+        if timeline is not None and any(answer.given for answer in timeline.answers):
+            answered += 1
+            try:
+                _draw(timeline, item, class_names, picture_path(output, item))
+            except (OSError, ValueError) as error:  # the answers are worth more than a picture
+                warn(f"{item.name}: its picture is missing ({first_line(error)})")
+        write_csv(output, header, rows)  # after each file: what is done is there
+    return answered
+
+
+def picture_path(output: Path, item: Item) -> Path:
+    """Where the picture of a recording goes: beside the CSV. A name that is too long for a file is
+    cut and ends in a mark of the whole; so is one that is a path.
+    """
+    name = f"{output.stem}_{item.clip.id}"
+    if "/" in name or len(os.fsencode(name)) > LONGEST_NAME:
+        mark = hashlib.sha256(os.fsencode(name)).hexdigest()[:12]
+        whole = name.replace("/", "_")
+        while len(os.fsencode(whole)) > LONGEST_NAME - len(mark) - 1:
+            whole = whole[:-1]
+        name = f"{whole}_{mark}"
+    return output.with_name(f"{name}.png")
+
+
+def _check(predictor: Predictor, items: Sequence[Item]) -> None:
+    if not any(r.inputs.speech or r.inputs.face for r in predictor.readings):
+        raise UserError("--timeline True: words carry no times; give a model of speech or face")
+    stored = next((item for item in items if item.store is not None), None)
+    if stored is not None:
+        raise UserError(f"--timeline True wants media files; {stored.name} is a clip of features/")
+
+
+def _timeline(
+    options: PredictOptions, predictor: Predictor, item: Item, recordings: Recordings | str
+) -> Timeline | None:
+    if isinstance(recordings, str):
+        warn(f"{item.name}: {recordings}; its row is empty")
+        return None
+    reader = predictor.reader([item])
+    longest = max(recordings.values(), key=lambda r: r.faces is not None)
+    spans = spans_of(longest.duration, options.window, options.hop)
+    windows = WindowReader(reader, recordings, spans)
+    answers: list[Answer] = []
+    size = min(options.batch_size, MOST_WINDOWS)
+    starts = range(0, len(spans), size)
+    for first in tqdm(starts, desc=printable(item.clip.path.name), unit="batch", disable=None):
+        rows = range(first, min(first + size, len(spans)))
+        answers += predictor.answer_batch([windows[row] for row in rows], windows.items)
+    for reason in dict.fromkeys(reason for answer in answers for reason in answer.reasons):
+        warn(f"{item.name}: {reason}")
+    if not any(answer.given for answer in answers):
+        warn(f"{item.name}: has nothing that these models read; its row is empty")
+    return Timeline(longest, spans, answers)
+
+
+def _recordings(
+    options: PredictOptions, predictor: Predictor, items: Sequence[Item]
+) -> Iterator[Recordings | str]:
+    """What each file holds, or why it cannot be read; read by a process that is watched over."""
+    reader = predictor.reader(items)
+    if not options.num_workers:
+        yield from (_read(reader, index) for index in range(len(items)))
+        return
+    largest = max(item.clip.path.stat().st_size for item in items)
+    timeout = options.clip_timeout * -(-largest // TIMEOUT_BYTES)
+    crew = crew_of(reader, _read_here, timeout, options.threads)
+    for read in in_order(range(len(items)), 1, crew, 1):
+        yield read.reason if isinstance(read, Lost) else read
+
+
+def _read_here(index: int) -> Recordings | str:
+    return _read(reader_here(), index)
+
+
+def _read(reader: ItemReader, index: int) -> Recordings | str:
+    path = reader.items[index].clip.path
+    try:
+        return {
+            settings: read_recording(path, settings, tools)
+            for settings, tools in reader.tools.items()
+        }
+    except MediaError as error:
+        return str(error)
+
+
+def _rows(
+    item: Item, timeline: Timeline | None, predictor: Predictor, class_names: Sequence[str]
+) -> list[list[str]]:
+    if timeline is None:
+        return [[item.clip.id, *[""] * (len(class_names) + 4)]]
+    return [
+        [
+            item.clip.id,
+            f"{span.start:.3f}",
+            f"{span.end:.3f}",
+            class_names[answer.probabilities.argmax()] if answer.given else "",
+            *shown(answer.probabilities),
+            " ".join(present(answer.record, predictor.readings)),
+        ]
+        for span, answer in zip(timeline.spans, timeline.answers, strict=True)
+    ]
+
+
+def _draw(timeline: Timeline, item: Item, class_names: Sequence[str], path: Path) -> None:
+    recording = timeline.recording
+    sound = recording.waveform
+    has_sound = sound is not None and sound.size
+    scene = Scene(
+        0.0, recording.duration, envelope(sound) if has_sound else None, None, recording.faces
+    )
+    centres = np.array([(span.start + span.end) / 2 for span in timeline.spans])
+    probabilities = np.stack([answer.probabilities for answer in timeline.answers])
+    window = timeline.spans[0].end - timeline.spans[0].start
+    title = f"{printable(item.clip.path.name)}: windows of {window:g} s"
+    draw_timeline(scene, centres, probabilities, class_names, title, path)

@@ -1,0 +1,72 @@
+"""The clips that have work left, dealt out to worker processes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emotion.corpora import Corpus
+from emotion.inputs.store import FeatureStore
+from emotion.machine import allow_tf32, local_rank
+from emotion.preprocessing.jobs import Job, lost, process
+from emotion.preprocessing.journal import Outcome
+from emotion.preprocessing.pipeline import FeatureSettings, Tools
+from emotion.workers import Crew, Lost, answers
+
+_worker: dict[str, Any] = {}
+
+
+def device_of(worker: int, workers: int) -> str:
+    """The device of this process's n-th worker: GPUs are dealt out in turn, over all ranks."""
+    gpus = torch.cuda.device_count()
+    return f"cuda:{(local_rank() * max(1, workers) + worker) % gpus}" if gpus else "cpu"
+
+
+def outcomes(
+    jobs: list[Job],
+    corpus: Corpus,
+    store: FeatureStore,
+    settings: FeatureSettings,
+    weights: Path | None,
+    num_workers: int,
+    clip_timeout: float = 0.0,
+) -> Iterator[Outcome]:
+    """Outcomes in the order in which the clips are done.
+
+    A clip that kills its worker, or takes longer than ``clip_timeout`` seconds, is a failed one.
+    Without workers there is nobody to watch over the clips.
+    """
+    context = (store, corpus.class_names, settings, weights)
+    if num_workers == 0:
+        _prepare_worker(0, 1, *context)
+        yield from map(_work, jobs)
+        return
+    size = min(num_workers, len(jobs))
+    crew = Crew(_start_worker, (size, *context), _work, clip_timeout)
+    for answer in answers(jobs, size, crew):
+        if isinstance(answer, Lost):
+            answer = lost(answer.job, answer.reason, store, corpus.class_names)
+        yield answer
+
+
+def _start_worker(worker: int, *context: Any) -> None:
+    torch.set_num_threads(1)
+    _prepare_worker(worker, *context)
+
+
+def _prepare_worker(
+    worker: int,
+    workers: int,
+    store: FeatureStore,
+    class_names: tuple[str, ...],
+    settings: FeatureSettings,
+    weights: Path | None,
+) -> None:
+    allow_tf32(False)  # a GPU's faces are a CPU's
+    tools = Tools(weights, device_of(worker, workers))
+    _worker["context"] = (store, class_names, settings, tools)
+
+
+def _work(job: Job) -> Outcome:
+    return process(job, *_worker["context"])

@@ -1,0 +1,1 @@
+"""The sample corpus that the project makes itself."""

@@ -1,0 +1,347 @@
+"""The loop that trains every mode: one epoch, one step, one evaluation."""
+
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
+from tqdm import tqdm
+
+from emotion import distributed
+from emotion.data.dataset import Labelled
+from emotion.data.mixing import (
+    draw_mixture,
+    mix_inside,
+    mix_spectrograms,
+    mix_targets,
+    spec_augment,
+    warp_vocal_tract,
+)
+from emotion.errors import UserError
+from emotion.records import Batch
+from emotion.telling import note
+from emotion.training.beside import beside
+from emotion.training.losses import EmotionLoss
+from emotion.training.memory import take
+
+LOOK_EVERY = 20  # steps between two looks at the losses on the device: each look waits for it
+
+
+@dataclass
+class Augmentation:
+    """What is done to training batches on the device."""
+
+    spec_augment: bool = True
+    warp: bool = True
+    vtlp: float = 0.0
+    mixup_alpha: float = 0.5
+    mixup_prob: float = 1.0
+    mix_spectrograms: bool = False  # else what a model's poolings make of two clips is mixed
+
+
+@dataclass
+class Engine:
+    """What one training step needs."""
+
+    model: nn.Module  # as it is stored
+    parallel: nn.Module  # the same, wrapped for several devices or processes
+    loss: EmotionLoss
+    optimizer: torch.optim.Optimizer
+    schedule: LRScheduler
+    device: torch.device
+    n_classes: int
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    amp: torch.dtype | None = None
+    scaler: torch.amp.GradScaler | None = None
+    ema: AveragedModel | None = None
+    micro_batch: int = 1 << 30
+    accumulate: int = 1
+    clip_norm: float = 0.0
+    seed: int = 0
+    skipped_steps: int = 0  # of the epoch, left out by the scaler
+
+    def autocast(self) -> torch.autocast:
+        """Mixed precision, where it is on."""
+        return torch.autocast(self.device.type, self.amp, enabled=self.amp is not None)
+
+
+class Predictions(NamedTuple):
+    """Answers for a set of clips, in its own order."""
+
+    ids: list[str]
+    targets: np.ndarray  # (clips, 3) integrated, face, speech; -1 unlabelled
+    logits: dict[str, np.ndarray]  # head -> (clips, classes) float32
+
+
+def train_one_epoch(
+    engine: Engine, batches: Iterable[Labelled], n_batches: int, epoch: int
+) -> float:
+    """One pass over the training clips; returns the mean loss.
+
+    Raises:
+        UserError: the loss is no longer finite; the line names the step and its clips.
+    """
+    engine.parallel.train()
+    watch = _LossWatch(epoch)
+    prepare = partial(_prepare, engine, epoch)
+    bar = tqdm(
+        beside(enumerate(batches), prepare),
+        total=n_batches,
+        desc=f"epoch {epoch}",
+        unit="batch",
+        leave=False,
+        disable=None if distributed.is_main() else True,
+    )
+    for step, ready in enumerate(bar):
+        group_start = step - step % engine.accumulate
+        group = min(engine.accumulate, n_batches - group_start)
+        last = step - group_start == group - 1
+        loss = _gradient_that_fits(engine, ready, prepare, group, last)
+        watch.add(loss, ready.labelled.ids)
+        if last:
+            update_weights(engine)
+        if (step + 1) % LOOK_EVERY == 0:
+            bar.set_postfix_str(f"loss {watch.look():.4f}", refresh=False)
+    watch.look()
+    means = distributed.gather(watch.mean())
+    return float(np.mean(means))
+
+
+class _Ready(NamedTuple):
+    """A step's batch, augmented for parts of ``micro_batch`` clips."""
+
+    step: int
+    labelled: Labelled
+    inputs: Batch
+    soft: Tensor
+    micro_batch: int
+
+
+def _prepare(engine: Engine, epoch: int, numbered: tuple[int, Labelled]) -> _Ready:
+    """Inputs and soft labels of a step."""
+    step, labelled = numbered
+    micro_batch = engine.micro_batch
+    generator = torch.Generator().manual_seed(_step_seed(engine.seed, epoch, step))
+    return _Ready(step, labelled, *augment(engine, labelled, generator), micro_batch)
+
+
+def _gradient_that_fits(
+    engine: Engine,
+    ready: _Ready,
+    prepare: Callable[[tuple[int, Labelled]], _Ready],
+    group: int,
+    last: bool,
+) -> Tensor:
+    """``accumulate_gradient``; where memory runs out, again with half as many clips at once.
+
+    Partners in mixup lie within a part, so that smaller parts want the batch prepared anew. Not
+    among ranks, which would fall out of step, nor between the batches of a step, whose gradients
+    would be lost.
+    """
+    alone = engine.accumulate == 1 and distributed.world_size() == 1
+    while True:
+        if ready.micro_batch != engine.micro_batch:
+            ready = prepare((ready.step, ready.labelled))
+        try:
+            return accumulate_gradient(engine, ready.inputs, ready.soft, group, last)
+        except torch.OutOfMemoryError:
+            at_once = min(engine.micro_batch, len(ready.labelled.ids))
+            if not alone or at_once == 1:
+                raise
+        # after the except clause, which holds what the failed attempt had in memory
+        engine.optimizer.zero_grad(set_to_none=True)
+        engine.micro_batch = -(-at_once // 2)
+        if engine.device.type == "cuda":
+            torch.cuda.empty_cache()
+        note(
+            f"{at_once} clips do not fit at once; each step runs {engine.micro_batch} at a "
+            "time (--micro_batch)"
+        )
+
+
+def augment(engine: Engine, labelled: Labelled, generator: torch.Generator) -> tuple[Batch, Tensor]:
+    """A batch on the device after SpecAugment and mixup, with soft labels (heads, B, classes)."""
+    batch = to_device(labelled.inputs, engine.device)
+    soft = engine.loss.soft_labels(
+        labelled.targets.to(engine.device, non_blocking=True), engine.n_classes
+    )
+    settings = engine.augmentation
+    if batch.speech is not None and settings.vtlp > 0:
+        batch = warp_vocal_tract(batch, settings.vtlp, generator)
+    if batch.speech is not None and settings.spec_augment:
+        batch = spec_augment(batch, generator, settings.warp)
+    groups = seen_together(engine, len(labelled.ids))
+    mixture = draw_mixture(groups, settings.mixup_alpha, settings.mixup_prob, generator)
+    mix = mix_spectrograms if settings.mix_spectrograms else mix_inside
+    return mix(batch, mixture), mix_targets(soft, mixture)
+
+
+def seen_together(engine: Engine, size: int) -> list[int]:
+    """How many clips in a row one device sees at once: a micro-batch, or a replica's share of it.
+
+    Spectrograms are mixed before a batch is cut, so that all of it is one group.
+    """
+    if engine.augmentation.mix_spectrograms:
+        return [size]
+    replicas = (
+        len(engine.parallel.device_ids) if isinstance(engine.parallel, nn.DataParallel) else 1
+    )
+    parts = (torch.arange(end - first) for first, end in _parts(size, engine.micro_batch))
+    return [len(share) for part in parts for share in part.chunk(max(1, replicas))]
+
+
+def accumulate_gradient(
+    engine: Engine, inputs: Batch, soft: Tensor, group: int = 1, last: bool = True
+) -> Tensor:
+    """Add the gradient of a batch's mean loss over ``group``, part by part; returns the loss.
+
+    The parts (``micro_batch``) and the ranks weigh by their clips, so that splitting a batch
+    changes nothing but batch norm. Ranks exchange gradients only in the ``last`` batch of a step.
+    """
+    size = soft.shape[1]
+    totals = distributed.sum_over_ranks(soft.sum((1, 2)))
+    totals = totals / distributed.world_size()  # because gradients are averaged over ranks
+    parts = _parts(size, engine.micro_batch)
+    loss = torch.zeros((), device=engine.device)
+    for number, (first, end) in enumerate(parts):
+        exchange = last and number == len(parts) - 1
+        with _no_sync(engine.parallel, not exchange):
+            with engine.autocast():
+                logits = engine.parallel(take(inputs, first, end))
+            part = engine.loss(logits, soft[:, first:end], totals)
+            scaled = part / group
+            (engine.scaler.scale(scaled) if engine.scaler else scaled).backward()
+        loss += part.detach()
+    return loss
+
+
+def update_weights(engine: Engine) -> None:
+    """Unscale, clip, step the optimizer once, the schedule once, and the averaged weights."""
+    if engine.scaler:
+        engine.scaler.unscale_(engine.optimizer)
+    if engine.clip_norm > 0:
+        nn.utils.clip_grad_norm_(engine.model.parameters(), engine.clip_norm)
+    if engine.scaler:
+        scale = engine.scaler.get_scale()
+        engine.scaler.step(engine.optimizer)
+        engine.scaler.update()
+        engine.skipped_steps += engine.scaler.get_scale() < scale  # gradients that overflowed
+    else:
+        engine.optimizer.step()
+    engine.optimizer.zero_grad(set_to_none=True)
+    engine.schedule.step()
+    if engine.ema is not None:
+        engine.ema.update_parameters(engine.model)
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    batches: Iterable[Labelled],
+    order: list[str],
+    device: torch.device,
+    amp: torch.dtype | None = None,
+    without: str = "",
+) -> Predictions:
+    """Answers for every clip, exact whatever the batches and the number of ranks.
+
+    Args:
+        model: in whatever mode; it is put into evaluation.
+        batches: this rank's share.
+        order: names of all clips of the set, in the order wanted.
+        device: of the model.
+        amp: dtype of mixed precision.
+        without: a modality to hide: speech, face or text.
+    """
+    model.eval()
+    rows = []
+    for labelled in batches:
+        batch = hide(to_device(labelled.inputs, device), without)
+        with torch.autocast(device.type, amp, enabled=amp is not None):
+            logits = model(batch)
+        rows.append(
+            (labelled.ids, labelled.targets, {k: v.float().cpu() for k, v in logits.items()})
+        )
+    rows = [row for part in distributed.gather(rows) for row in part]
+    names = [name for ids, _, _ in rows for name in ids]
+    place = {name: row for row, name in enumerate(names)}
+    index = [place[name] for name in order]
+    logits = {head: torch.cat([row[2][head] for row in rows]).numpy()[index] for head in rows[0][2]}
+    return Predictions(list(order), torch.cat([row[1] for row in rows]).numpy()[index], logits)
+
+
+def hide(batch: Batch, modality: str) -> Batch:
+    """The batch as if a modality were absent; its spectrogram is zeroed, its masks are False."""
+    if modality == "speech":
+        return batch._replace(
+            speech=torch.zeros_like(batch.speech),
+            speech_present=torch.zeros_like(batch.speech_present),
+        )
+    if modality:
+        mask = f"{modality}_mask"
+        return batch._replace(**{mask: torch.zeros_like(getattr(batch, mask))})
+    return batch
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """All tensors of a batch on the device, copied without waiting where memory is pinned."""
+    return Batch(*(None if v is None else v.to(device, non_blocking=True) for v in batch))
+
+
+class _LossWatch:
+    """Losses stay on the device and are looked at now and then: a look waits for the device."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.pending: list[tuple[Tensor, list[str]]] = []
+        self.sum, self.clips, self.steps = 0.0, 0, 0
+
+    def add(self, loss: Tensor, ids: list[str]) -> None:
+        self.pending.append((loss, ids))
+
+    def look(self) -> float:
+        if self.pending:
+            values = torch.stack([loss for loss, _ in self.pending]).tolist()
+            for value, (_, ids) in zip(values, self.pending, strict=True):
+                self._take(value, ids)
+            self.pending.clear()
+        return self.mean()
+
+    def mean(self) -> float:
+        return self.sum / max(self.clips, 1)
+
+    def _take(self, value: float, ids: list[str]) -> None:
+        if not np.isfinite(value):
+            raise UserError(
+                f"the loss is {value} in epoch {self.epoch}, step {self.steps}, clips "
+                f"{' '.join(ids[:8])}{' ...' if len(ids) > 8 else ''}; "
+                "check their features, or lower --learning_rate, or give --amp False"
+            )
+        self.sum += value * len(ids)
+        self.clips += len(ids)
+        self.steps += 1
+
+
+def _parts(size: int, micro_batch: int) -> list[tuple[int, int]]:
+    """Ranges of nearly equal length, none longer than ``micro_batch``."""
+    cuts = np.linspace(0, size, -(-size // micro_batch) + 1).round().astype(int).tolist()
+    return list(pairwise(cuts))
+
+
+def _no_sync(parallel: nn.Module, wanted: bool) -> nullcontext:
+    if wanted and isinstance(parallel, DistributedDataParallel):
+        return parallel.no_sync()
+    return nullcontext()
+
+
+def _step_seed(seed: int, epoch: int, step: int) -> int:
+    numbers = (seed, epoch, step, distributed.rank())
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

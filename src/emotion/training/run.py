@@ -1,0 +1,343 @@
+"""One training run, from flags to result.json."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from emotion import distributed
+from emotion.data.examples import speakers_by_fold
+from emotion.data.faults import told_in_one_line
+from emotion.errors import UserError
+from emotion.files import refuse_links, remove_partial_files
+from emotion.locking import HeldError, only_run_in
+from emotion.machine import allow_tf32
+from emotion.models.checkpoint import best_checkpoint
+from emotion.models.devices import choose_device, parallelise, place
+from emotion.paths import HOME
+from emotion.telling import is_active, note, say
+from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
+from emotion.training.logbook import Logbook
+from emotion.training.loop import (
+    Augmentation,
+    Engine,
+    Predictions,
+    augment,
+    train_one_epoch,
+)
+from emotion.training.losses import EmotionLoss, class_weights
+from emotion.training.memory import micro_batch_size
+from emotion.training.options import TrainOptions
+from emotion.training.schedule import build_optimizer, build_schedule
+from emotion.training.scoring import count_parameters, final_scores, predict, validation_row
+from emotion.training.setup import (
+    Loaders,
+    Task,
+    build_initial_model,
+    build_task,
+    speakers_of,
+)
+from emotion.training.state import (
+    RunState,
+    check_same_clips,
+    damaged,
+    load_state,
+    save_best,
+    save_state,
+)
+from emotion.training.sweep import is_sweep, members, read_result, write_summary
+
+
+def train(options: TrainOptions) -> int:
+    """Train, validate each epoch, score the best epoch; returns the exit code.
+
+    Raises:
+        UserError: flags, features or weights that do not fit; a loss that is no longer finite.
+    """
+    torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    allow_tf32(options.amp)
+    folder = run_folder(options)
+    runs = members(options)
+    with distributed.process_group(device):
+        folders = [folder.parent / run.exp_name for run in runs]
+        for run, place_of_run in zip(runs, folders, strict=True):
+            refuse_links(place_of_run, within=folder.parent.parent)
+            try:
+                with only_run_in(place_of_run) if distributed.is_main() else nullcontext():
+                    _train(run, place_of_run, device)
+            except HeldError as held:
+                if not is_sweep(options) or distributed.world_size() > 1:
+                    raise
+                note(f"left to another process: {held}")
+        if is_sweep(options) and distributed.is_main():
+            if all(read_result(run) for run in folders):
+                say(_summary_line(folder, write_summary(folder, runs)))
+            else:
+                say(f"Done {folder}: the rest is left to other processes; the last one sums up")
+    return 0
+
+
+def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
+    task = build_task(options)
+    state = load_state(folder, options) if options.resume else None
+    if state is not None:
+        check_same_clips(folder, task, state)
+    if options.resume and read_result(folder):
+        if distributed.is_main():
+            say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
+        return
+    distributed.barrier()
+    if distributed.is_main():
+        claim_folder(folder, options, state)
+    model = build_initial_model(options, task)
+    loaders = Loaders(task, options, device)
+    engine = build_engine(options, task, model, loaders, device)
+    state = state or RunState()
+    try:
+        state.restore(engine, options.micro_batch)
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise damaged(folder / "last.pth", error) from error
+    loaders.at_once = engine.micro_batch
+    if engine.micro_batch < options.batch_size and distributed.is_main():
+        note(
+            f"{options.batch_size} clips do not fit at once; each step runs "
+            f"{engine.micro_batch} at a time (--micro_batch)"
+        )
+    book = None
+    if distributed.is_main():
+        book = Logbook(folder, options.n_epoch, len(state.history))
+        book.write_config(options, _resolved(task, engine, loaders))
+        if task.folds:
+            book.write_folds(speakers_by_fold(task.store, task.folds))
+        say(_start_line(folder, task, model, device))
+        save_state(folder, state, engine, task, options)  # Ctrl-C in epoch 0 finds a last.pth too
+    with told_in_one_line(loaders.ledger):
+        for epoch in range(len(state.history), options.n_epoch):
+            if options.patience and state.epochs_without_best >= options.patience:
+                break
+            run_epoch(epoch, options, task, engine, loaders, state, folder, book)
+        distributed.barrier()  # the best checkpoint is on disk
+        result = final_scores(folder, task, loaders, device, engine.amp)
+    if book:
+        book.finish(state.history, result, task.class_names)
+        say(_closing_line(folder, result))
+    distributed.barrier()
+
+
+def run_folder(options: TrainOptions) -> Path:
+    """``logs/<mode>/<exp_name>``.
+
+    Raises:
+        UserError: the name would lead elsewhere.
+    """
+    name = options.exp_name
+    if name in ("", ".", "..") or Path(name).name != name or any(map(is_active, name)):
+        raise UserError(
+            f"--exp_name {name!r}: give a plain name, without slashes and control characters"
+        )
+    return Path(options.logs_dir or HOME / "logs") / options.mode / name
+
+
+def claim_folder(folder: Path, options: TrainOptions, state: RunState | None) -> None:
+    """Make the run folder; a run that is there is continued, replaced or left alone.
+
+    Raises:
+        UserError: it holds a run and the flags do not say what to do with it.
+    """
+    if state is None and (folder / "last.pth").is_file() and not options.overwrite:
+        raise UserError(
+            f"{folder}: holds a run; give --resume True to go on with it, --overwrite True to "
+            "replace it, or another --exp_name"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_partial_files(folder)  # of a run that was killed while it wrote
+    if state is None:
+        for pattern in ("*.pth", "events.*", "*.json", "*.csv", "*.png"):
+            for path in folder.glob(pattern):
+                path.unlink()
+
+
+def build_engine(
+    options: TrainOptions,
+    task: Task,
+    model: nn.Module,
+    loaders: Loaders,
+    device: torch.device,
+) -> Engine:
+    """Optimizer, schedule, precision and parallelism around a model."""
+    place(model, device)
+    optimizer = build_optimizer(model, options.optim, options.learning_rate, options.weight_decay)
+    steps = -(-len(loaders.train_batches) // options.accumulate)
+    schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
+    weights = dict.fromkeys(task.targets, options.lam / 2) | {task.main_head: 1.0}
+    amp = amp_dtype(device) if options.amp else None
+    ema = None
+    if options.ema > 0:
+        ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
+    engine = Engine(
+        model=model,
+        parallel=parallelise(model, device, options.compile),
+        loss=EmotionLoss(
+            task.targets,
+            weights,
+            options.label_smoothing,
+            class_weights(
+                options.class_weights, task.targets, task.parts.train, len(task.class_names)
+            ),
+        ),
+        optimizer=optimizer,
+        schedule=schedule,
+        device=device,
+        n_classes=len(task.class_names),
+        augmentation=Augmentation(
+            options.spec_augment,
+            options.mode != "multimodal",
+            options.vtlp,
+            options.mixup_alpha,
+            options.mixup_prob,
+            options.mode == "speech",
+        ),
+        amp=amp,
+        scaler=torch.amp.GradScaler(device.type) if amp == torch.float16 else None,
+        ema=ema,
+        accumulate=options.accumulate,
+        clip_norm=options.clip_norm,
+        seed=options.seed,
+    )
+    engine.micro_batch = _micro_batch(options, engine, loaders)
+    return engine
+
+
+def amp_dtype(device: torch.device) -> torch.dtype:
+    """bf16 where the device computes in it (CPUs too), else fp16."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
+def run_epoch(
+    epoch: int,
+    options: TrainOptions,
+    task: Task,
+    engine: Engine,
+    loaders: Loaders,
+    state: RunState,
+    folder: Path,
+    book: Logbook | None,
+) -> None:
+    """Train, validate, write everything down."""
+    started = time.monotonic()
+    loaders.train_batches.epoch = epoch
+    torch.manual_seed(dropout_seed(options.seed, epoch))
+    engine.skipped_steps = 0
+    train_loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), epoch)
+    loaders.at_once = engine.micro_batch  # which may have shrunk
+    trained = time.monotonic()
+    candidate = validation_model(options, engine, loaders)
+    predictions = predict(candidate, loaders.val, task.parts.val, engine.device, engine.amp)
+    _check_finite(predictions, epoch)
+    row = {"epoch": epoch, "train_loss": train_loss, **validation_row(task, predictions)}
+    if engine.scaler:
+        row["skipped_steps"] = engine.skipped_steps
+    row["lr"] = engine.optimizer.param_groups[0]["lr"]
+    row["train_seconds"] = round(trained - started, 2)
+    row["seconds"] = round(time.monotonic() - started, 2)
+    better = state.add(row, options.monitor)
+    if book:
+        if better:
+            scalars = {k: v for k, v in row.items() if not k.endswith("seconds")}
+            save_best(folder, candidate, task, epoch, scalars, options.keep)
+        save_state(folder, state, engine, task, options)
+        book.write_epoch(state.history)
+
+
+def dropout_seed(seed: int, epoch: int) -> int:
+    """Of an epoch of this rank: ranks that drop alike would leave the same units idle."""
+    return seed * 1_000_003 + epoch + 1_000_000_007 * distributed.rank()
+
+
+def _check_finite(predictions: Predictions, epoch: int) -> None:
+    """Stop before weights that are lost replace those that are not."""
+    for logits in predictions.logits.values():
+        lost = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+        if len(lost):
+            raise UserError(
+                f"the answer for {predictions.ids[lost[0]]} is not finite after epoch {epoch}; "
+                "last.pth is still that of the epoch before; lower --learning_rate, give "
+                "--clip_norm 1 or --amp False"
+            )
+
+
+def validation_model(options: TrainOptions, engine: Engine, loaders: Loaders) -> nn.Module:
+    """The weights to judge (averaged ones, if any), with batch-norm statistics of their own."""
+    model = engine.ema.module if engine.ema is not None else engine.model
+    if options.bn_samples and live_batch_norms(model):
+        with engine.autocast():
+            reestimate_batch_norm(model, loaders.clean_training_batches(options.bn_samples))
+    return model
+
+
+def _micro_batch(options: TrainOptions, engine: Engine, loaders: Loaders) -> int:
+    if options.micro_batch == "auto" and options.batch_size == 1:
+        return 1
+    dataset = loaders.train.dataset
+    longest = sorted(range(len(dataset)), key=lambda i: -dataset.examples[i].record.frames)[:2]
+    sample = loaders.train.collate_fn([dataset[0, index] for index in longest])
+    inputs, _ = augment(engine, sample, torch.Generator().manual_seed(0))
+    return micro_batch_size(options.micro_batch, engine.model, inputs, options.batch_size)
+
+
+def _resolved(task: Task, engine: Engine, loaders: Loaders) -> dict[str, Any]:
+    return {
+        "features": task.feature_settings,
+        "class_names": task.class_names,
+        "targets": task.targets,
+        "clips": {name: len(part) for name, part in task.parts._asdict().items()},
+        "speakers": {name: speakers_of(part) for name, part in task.parts._asdict().items()},
+        "face_model": task.model_options.face_model,
+        "speech_frames": task.model_options.speech_frames,
+        "micro_batch": engine.micro_batch,
+        "num_workers": loaders.workers,
+        "device": str(engine.device),
+        "amp": str(engine.amp),
+        "world_size": distributed.world_size(),
+    }
+
+
+def _start_line(folder: Path, task: Task, model: nn.Module, device: torch.device) -> str:
+    parts = ", ".join(f"{name} {len(part)}" for name, part in task.parts._asdict().items() if part)
+    return (
+        f"Start {folder}: {task.model_options.mode}, {count_parameters(model):,} parameters, "
+        f"{len(task.class_names)} classes, clips: {parts}, device {device}"
+    )
+
+
+def _summary_line(folder: Path, summary: dict[str, Any]) -> str:
+    shown = []
+    for title, scores in (("", summary), ("ensemble_", summary.get("ensemble", {}))):
+        for part in (name for name in ("valid", "test") if name in scores):
+            for name, short in (("accuracy", "acc"), ("unweighted_average_recall", "ua")):
+                score = scores[part][name]
+                shown.append(f"{title}{part}_{short}: {score['mean']:.4f} +- {score['std']:.4f}")
+    return f"Done {folder}: mean and spread of {len(summary['runs'])} runs {' '.join(shown)}"
+
+
+def _closing_line(folder: Path, result: dict[str, Any]) -> str:
+    shown = []
+    for name in ("valid", "test"):
+        if name in result:
+            scores = result[name]
+            shown.append(
+                f"{name}_acc: {scores['accuracy']:.4f} "
+                f"{name}_ua: {scores['unweighted_average_recall']:.4f} "
+                f"{name}_f1: {scores['macro_f1']:.4f}"
+            )
+    return f"Done {folder}: best {result['best_checkpoint']} {' '.join(shown)}"

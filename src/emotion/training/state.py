@@ -1,0 +1,197 @@
+"""What it takes to go on after a kill, kept in ``last.pth``."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from emotion.data.examples import Parts
+from emotion.errors import UserError, first_line
+from emotion.models.checkpoint import describe, load_checkpoint, prune, save_checkpoint
+from emotion.models.met import describe_met
+from emotion.telling import note
+from emotion.training.batch_norm import live_batch_norms
+from emotion.training.loop import Engine
+from emotion.training.options import TrainOptions
+from emotion.training.setup import Task
+
+MAY_CHANGE = {  # flags that may differ when a run goes on: none of them changes a number
+    "num_workers",
+    "resume",
+    "overwrite",
+    "keep",
+    "features_dir",
+    "logs_dir",
+    "device",
+    "threads",
+    "micro_batch",  # which ``RunState.restore`` looks at
+}
+
+
+@dataclass
+class RunState:
+    """Progress of a run; ``saved`` is the rest of a loaded last.pth until ``restore``."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: float = float("inf")  # of the epochs so far: what the monitor is, the lower the better
+    epochs_without_best: int = 0
+    saved: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, row: dict[str, Any], monitor: str = "loss") -> bool:
+        """Append an epoch; whether it is the best so far."""
+        self.history.append(row)
+        value = row["valid_loss"] if monitor == "loss" else -row["valid_ua"]
+        better = value < self.best
+        self.best = value if better else self.best
+        self.epochs_without_best = 0 if better else self.epochs_without_best + 1
+        return better
+
+    def restore(self, engine: Engine, micro_batch: str) -> None:
+        """Put the saved weights, optimizer, schedule and scaler into a fresh engine.
+
+        A batch is run in parts as before, whatever memory is free now, for batch norms see a part
+        at a time; but a number that was given (after a run that took too much) is taken.
+        """
+        if not self.saved:
+            return
+        engine.model.load_state_dict(self.saved["model"])
+        engine.optimizer.load_state_dict(self.saved["optimizer"])
+        engine.schedule.load_state_dict(self.saved["schedule"])
+        if engine.scaler:
+            engine.scaler.load_state_dict(self.saved["scaler"])
+        if engine.ema is not None:
+            engine.ema.load_state_dict(self.saved["ema"])
+        before = int(self.saved["micro_batch"])
+        if micro_batch == "auto":
+            engine.micro_batch = before
+        elif engine.micro_batch != before and live_batch_norms(engine.model):
+            note(
+                f"--micro_batch: batch norms see {engine.micro_batch} clips at a time from "
+                f"here on, {before} before"
+            )
+        self.saved = {}
+
+
+def load_state(folder: Path, options: TrainOptions) -> RunState | None:
+    """The state in ``last.pth``; None where there is none yet.
+
+    Raises:
+        UserError: the file is damaged, or the run was started with other flags.
+    """
+    path = folder / "last.pth"
+    if not path.is_file():
+        return None
+    checkpoint = load_checkpoint(path)
+    if checkpoint.training is None:
+        raise UserError(f"{path}: holds no training state; give --overwrite True to start again")
+    try:
+        training = dict(checkpoint.training)
+        before = dict(training.pop("options"))
+        state = RunState(
+            history=[dict(row) for row in training.pop("history")],
+            best=float(training.pop("best")),
+            epochs_without_best=int(training.pop("epochs_without_best")),
+            saved={
+                "model": checkpoint.model,
+                "class_names": checkpoint.class_names,
+                "features": checkpoint.features,
+                **training,
+            },
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged(path, error) from error
+    for name, value in asdict(options).items():
+        if name not in MAY_CHANGE and before.get(name, value) != value:
+            raise UserError(
+                f"{folder}: was started with --{name} {before.get(name)}, now it is {value}; "
+                "resume with the same flags, or give another --exp_name"
+            )
+    return state
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """What to say of a last.pth that cannot be gone on from."""
+    return UserError(
+        f"{path}: damaged ({first_line(error)[:120]}); give --overwrite True to start again"
+    )
+
+
+def check_same_clips(folder: Path, task: Task, state: RunState) -> None:
+    """Refuse to go on with a run whose features have changed under it.
+
+    Raises:
+        UserError: names what has changed.
+    """
+    now = {
+        "class names": task.class_names,
+        "settings of preprocessing": task.feature_settings,
+        "clips, labels or speakers": fingerprint(task.parts),
+    }
+    names = ("class_names", "features", "clips")
+    for (what, found), name in zip(now.items(), names, strict=True):
+        before = state.saved.get(name, found)  # a run of an earlier version does not say
+        if before != found:
+            told = "" if name == "clips" else f" ({_told(before)}; now {_told(found)})"
+            raise UserError(
+                f"{folder}: the {what} of {task.store.root} have changed since it was "
+                f"trained{told}; give another --exp_name, or --overwrite True to start again"
+            )
+
+
+def _told(value: Any) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def fingerprint(parts: Parts) -> str:
+    """Of the clips of a run: which part each is in, its labels and its speaker."""
+    rows = [
+        (part, e.split, e.record.stem, e.integrated, e.face, e.speech, e.record.speaker)
+        for part, examples in parts._asdict().items()
+        for e in examples
+    ]
+    return hashlib.sha256(repr(sorted(rows)).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def save_state(
+    folder: Path, state: RunState, engine: Engine, task: Task, options: TrainOptions
+) -> None:
+    """Write ``last.pth``: everything needed to go on."""
+    content = _describe(engine.model, task, len(state.history) - 1, {})
+    content["training"] = {
+        "options": asdict(options),
+        "history": state.history,
+        "best": state.best,
+        "epochs_without_best": state.epochs_without_best,
+        "optimizer": engine.optimizer.state_dict(),
+        "schedule": engine.schedule.state_dict(),
+        "scaler": engine.scaler.state_dict() if engine.scaler else {},
+        "ema": engine.ema.state_dict() if engine.ema is not None else {},
+        "micro_batch": engine.micro_batch,
+        "clips": fingerprint(task.parts),
+    }
+    save_checkpoint(folder / "last.pth", content)
+
+
+def save_best(
+    folder: Path, model: nn.Module, task: Task, epoch: int, metrics: dict[str, float], keep: int
+) -> None:
+    """Write ``<epoch>_best_<valid_loss>.pth`` and prune older ones."""
+    path = folder / f"{epoch}_best_{metrics['valid_loss']:.4f}.pth"
+    save_checkpoint(path, _describe(model, task, epoch, metrics))
+    prune(folder, keep)
+
+
+def _describe(
+    model: nn.Module, task: Task, epoch: int, metrics: dict[str, float]
+) -> dict[str, Any]:
+    return describe(
+        model,
+        task.model_options,
+        task.class_names,
+        task.feature_settings,
+        epoch,
+        metrics,
+        describe_met(task.parts, task.folds is not None),
+    )
