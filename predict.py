@@ -5,11 +5,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from emotion.command_line import parse, run
+from emotion.command_line import early, parse, run
 
 
 def main() -> int:
     """Answer, as the flags say; returns the exit code."""
+    from emotion.registry import extend
+
+    extend(early("extend"))
     from emotion.prediction.options import PredictOptions
 
     options = parse(PredictOptions, __doc__)

@@ -6,13 +6,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from emotion.command_line import parse, run
+from emotion.command_line import early, parse, run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pool uses the cores, one clip a process
 
 
 def main() -> int:
     """Extract what is missing; returns the exit code."""
+    from emotion.registry import extend
+
+    extend(early("extend"))
     from emotion.preprocessing.options import PreprocessOptions
 
     options = parse(PreprocessOptions, __doc__)

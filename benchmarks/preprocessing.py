@@ -43,8 +43,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from benchmarks.clips import ffmpeg, make_clip, repeat_clip
 from benchmarks.costs import Cost, clocked, median, peak_resident, row, stage, table
 from benchmarks.reference import Reference
-from emotion.corpora import Clip, Corpus, Labels
-from emotion.corpora.emotions import EMOTIONS
+from emotion.records import Clip, Corpus, Labels
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.frozen.vggface import fingerprint
 from emotion.inputs import audio, faces
 from emotion.inputs.store import FeatureStore

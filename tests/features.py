@@ -10,10 +10,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from emotion.corpora.emotions import EMOTIONS
-from emotion.inputs.audio import ANALYSIS, FRAME_SECONDS
+from emotion.clock import FRAME_SECONDS
+from emotion.corpora.qia2020 import EMOTIONS
+from emotion.inputs.audio import ANALYSIS
 from emotion.inputs.face_track import FaceTrack
-from emotion.inputs.store import FeatureStore, Record
+from emotion.inputs.store import FeatureStore
+from emotion.inputs.vectors import Vectors, without_times
+from emotion.records import Record
 
 START = 0.32  # seconds of silence before the trimmed speech
 EVERY = ("speech", "video", "embedding", "text")
@@ -78,13 +81,16 @@ def _write_clip(
         "speech": lambda: spectrogram(label, frames, corpus.noise, rng),
         "embedding": lambda: directions(label, len(track.time), 512, corpus.noise, rng),
     }
-    for name, make in made.items():
-        if state[name] == "ok":
-            store.write_array(split, name, stem, make().astype(np.float16))
+    if state["speech"] == "ok":
+        store.write(split, "speech", stem, made["speech"]().astype(np.float16))
+    if state["embedding"] == "ok":
+        embedded = made["embedding"]().astype(np.float16)
+        store.write(split, "embedding", stem, Vectors(embedded, track.time, track.found))
     if state["video"] == "ok" or state["embedding"] == "ok":
-        store.write_faces(split, stem, track)
+        store.write(split, "video", stem, track)
     if state["text"] == "ok":
-        store.write_text(split, stem, directions(label, words, corpus.text_dim, corpus.noise, rng))
+        spoken = directions(label, words, corpus.text_dim, corpus.noise, rng)
+        store.write(split, "text", stem, without_times(spoken))
     return Record(
         id=stem,
         stem=stem,
@@ -94,14 +100,16 @@ def _write_clip(
             for name in ("integrated", "face", "speech")
         },
         duration=START + frames * FRAME_SECONDS,
-        start=START,
-        end=START + frames * FRAME_SECONDS,
-        frames=frames,
-        face_frames=len(track.time),
-        face_coverage=float(track.found.mean()),
-        words=words,
-        **{f"{name}_state": value for name, value in state.items()},
-        peak_db=round(float(rng.uniform(-20, 20)), 2) if state["speech"] == "ok" else None,
+        states=state,
+        facts={
+            "start": START,
+            "end": START + frames * FRAME_SECONDS,
+            "frames": frames,
+            "face_frames": len(track.time),
+            "face_coverage": float(track.found.mean()),
+            "words": words,
+            "peak_db": round(float(rng.uniform(-20, 20)), 2) if state["speech"] == "ok" else None,
+        },
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emotion.inputs.store import FeatureStore
+from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
 from emotion.training.options import TrainOptions
@@ -30,11 +30,11 @@ CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
 RUNS = {
     "speech B0": {"mode": "speech", "coeff": 0, "speech_frames": 64},
     "speech statistics": {
-        "mode": "speech", "speech_model": "statistics", "speech_stride": 16, "speech_pool": 2,
+        "mode": "speech", "pooling": "statistics", "stride": 16, "downsample": 2,
         "speech_frames": 64, "vtlp": 0.1, "ema": 0.9,
     },
     "speech by speaker": {
-        "mode": "speech", "speech_model": "statistics", "speech_stride": 8,
+        "mode": "speech", "pooling": "statistics", "stride": 8,
         "speech_norm": "speaker", "speech_level": True, "speech_frames": 64,
     },
     "text": {"mode": "text"},
@@ -85,14 +85,15 @@ def golden_features(folder: Path) -> dict:
     assert preprocess(options) == 0
     store = FeatureStore(folder / "stored")
     (record,) = store.read_manifest("train")
-    speech = store.read_array("train", "speech", record.stem).astype(np.float64)
-    track = store.read_faces("train", record.stem)
+    clip = StoredClip(store, "train", record)
+    speech, track = clip.read("speech").astype(np.float64), clip.read("video")
+    facts = ("start", "end", "frames", "face_frames", "face_coverage", "words", "peak_db")
     return {
-        "record": [value for value in record if not isinstance(value, str)],
+        "record": [record.duration, *(record.fact(name) for name in facts)],
         "speech": [*speech.shape, speech.mean(), speech.std(), *speech[::32, ::16].ravel()],
         "boxes": track.box.astype(np.float64).round(2).ravel().tolist(),
         "crops": [len(track.jpeg), float(track.decode(np.arange(len(track.time))).mean())],
-        "words": store.read_text("train", record.id).ravel().tolist(),
+        "words": clip.read("text").values.ravel().tolist(),
     }
 
 

@@ -5,7 +5,7 @@ import csv
 import torch
 from torch import nn
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.models.checkpoint import describe, save_checkpoint
 from emotion.networks import ModelOptions, build_model
 from emotion.prediction.options import PredictOptions

@@ -2,7 +2,8 @@
 
 import pytest
 
-from emotion.corpora import Labels, load_corpus
+from emotion.corpora.loading import load_corpus
+from emotion.records import Labels
 from emotion.corpora.rows import decode, read_rows
 from emotion.errors import UserError
 from tests.trees import touch

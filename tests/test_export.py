@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.paths import HOME
 from emotion.prediction.inputs import find_items
@@ -70,7 +70,7 @@ def feed(sample, name):
         ("text", {}),
         ("face", {}),
         ("speech", {}),
-        ("speech", {"speech_pool": 2, "speech_stride": 16}),
+        ("speech", {"downsample": 2, "stride": 16}),
         ("multimodal", {"fusion": "aligned"}),
         ("multimodal", {"fusion": "concat", "multitask": True}),
     ],

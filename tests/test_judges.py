@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.data.examples import load_examples
 from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore

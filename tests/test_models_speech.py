@@ -28,13 +28,13 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def speech_model(speech_model="attention", coeff=0, **flags):
+def pooling(pooling="attention", coeff=0, **flags):
     torch.manual_seed(0)
-    return build_model(ModelOptions("speech", N_CLASSES, coeff, speech_model, **flags)).eval()
+    return build_model(ModelOptions("speech", N_CLASSES, coeff, pooling, **flags)).eval()
 
 
 def settled(kind="attention"):
-    return settle(speech_model(kind), Batch(speech=torch.rand(4, 128, 96)))
+    return settle(pooling(kind), Batch(speech=torch.rand(4, 128, 96)))
 
 
 def settled_network():
@@ -51,8 +51,8 @@ def attention_model():
 def test_parameter_count_is_that_of_the_published_model(coeff):
     with torch.device("meta"):
         published = EfficientNet.from_name(f"efficientnet-b{coeff}")
-        vanilla = speech_model("vanilla", coeff)
-        attention = speech_model("attention", coeff)
+        vanilla = pooling("vanilla", coeff)
+        attention = pooling("attention", coeff)
     stem, classifier = published._conv_stem.weight, published._fc
     expected = count(published) - stem.numel() * 2 // 3
     expected += (N_CLASSES - classifier.out_features) * (classifier.in_features + 1)
@@ -137,7 +137,7 @@ def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind, width, pool
 
 
 def test_a_short_clip_is_run_at_the_fixed_width_in_training_and_evaluation():
-    model = speech_model(speech_frames=100)
+    model = pooling(speech_frames=100)
     widths = []
     model.encoder.network._conv_stem.register_forward_pre_hook(
         lambda _, inputs: widths.append(inputs[0].shape[-1])
@@ -184,7 +184,7 @@ def test_a_network_that_ends_early_is_the_first_part_of_the_whole(coeff, stride)
 
 @pytest.mark.parametrize(("stride", "pool"), [(8, 1), (16, 1), (16, 2), (16, 4), (8, 2)])
 def test_a_step_is_32_frames_whatever_the_network_halves(stride, pool):
-    model = speech_model(speech_stride=stride, speech_pool=pool)
+    model = pooling(stride=stride, downsample=pool)
     for frames in (32, 96, 160):
         sequence = model.encode(Batch(speech=torch.rand(2, 128, frames)))
         assert sequence.values.shape == (2, frames // 32, 1280)
@@ -193,7 +193,7 @@ def test_a_step_is_32_frames_whatever_the_network_halves(stride, pool):
 
 @pytest.mark.parametrize("frames", [32, 96, 128])
 def test_pooling_the_spectrogram_makes_the_image_smaller_and_keeps_the_clock(frames):
-    model = speech_model(speech_pool=2)
+    model = pooling(downsample=2)
     shapes = []
     model.encoder.network._conv_stem.register_forward_pre_hook(
         lambda _, inputs: shapes.append(inputs[0].shape[2:])
@@ -236,7 +236,7 @@ def test_silence_is_masked_and_answered_by_the_bias(attention_model):
 
 
 def test_gradients_reach_every_parameter():
-    model = speech_model().train()
+    model = pooling().train()
     batch = Batch(speech=torch.rand(3, 128, 64), speech_frames=torch.tensor([64, 40, 20]))
     torch.nn.functional.cross_entropy(model(batch)["speech"], torch.arange(3)).backward()
     # a softmax ignores what is added to all its scores, so that one bias has nothing to learn
@@ -291,7 +291,7 @@ def test_masked_softmax_of_nothing_is_zeros_and_not_nan(dtype):
 
 
 def test_pooling_of_nothing_is_zeros():
-    model = speech_model("vanilla")
+    model = pooling("vanilla")
     assert isinstance(model.head.pooling, MeanPooling)
     batch = Batch(speech=torch.rand(1, 128, 32), speech_present=torch.tensor([False]))
     torch.testing.assert_close(model(batch)["speech"][0], model.head.classifier.bias)

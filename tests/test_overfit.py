@@ -24,7 +24,7 @@ CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
 SHORT = {"sequence_length": 16}
 MODES = {  # what is trained, and for how many epochs of two steps at which learning rate
     "speech": ({"mode": "speech"}, 12, 1e-3),
-    "speech_vanilla": ({"mode": "speech", "speech_model": "vanilla"}, 12, 1e-3),
+    "speech_vanilla": ({"mode": "speech", "pooling": "mean"}, 12, 1e-3),
     "face": ({"mode": "face"}, 6, 4e-3),
     "face_video": ({"mode": "face", **CROPS}, 4, 3e-4),
     "face_mlstm_fcn": ({"mode": "face", "face_model": "mlstm_fcn", **SHORT}, 6, 4e-3),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.frozen.vggface import fingerprint
 from emotion.inputs.store import FeatureStore

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.metrics import score
 from emotion.paths import HOME

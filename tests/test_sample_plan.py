@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.sample import corpus as sample
 from emotion.sample.face import LOOKS
 from emotion.sample.plan import (

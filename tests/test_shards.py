@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from emotion.corpora import Clip, Corpus, Labels
-from emotion.corpora.emotions import EMOTIONS
+from emotion.records import Clip, Corpus, Labels
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore
 from emotion.paths import HOME

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.data.dataset import FeatureDataset, Inputs
 from emotion.data.examples import load_examples
 from emotion.data.speakers import SpeakerNorms
@@ -119,7 +119,7 @@ def test_voices_that_differ_only_in_level_and_spread_are_answered_alike(tmp_path
 
 
 def test_the_onnx_example_refuses_what_it_cannot_normalise(tmp_path):
-    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker", speech_stride=8)
+    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker", stride=8)
     made_up = tmp_path / "model.onnx"
     predict(options_of(weights, tmp_path, export=str(made_up)))
     done = subprocess.run(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from emotion.corpora import Clip, Labels
-from emotion.corpora.emotions import EMOTIONS
+from emotion.records import Clip, Labels
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.prediction.recording import Span, read_recording, spans_of
 from emotion.prediction.run import predict

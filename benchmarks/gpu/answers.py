@@ -15,8 +15,8 @@ from torch import nn
 
 from benchmarks.gpu.material import engine_of, features_of, in_float32, options_of
 from benchmarks.gpu.rows import LeftOut, Section, promise
-from emotion.corpora import Clip, Labels
-from emotion.corpora.emotions import EMOTIONS
+from emotion.records import Clip, Labels
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.inputs.audio import FRAME_SECONDS, N_MELS
 from emotion.models.checkpoint import describe, save_checkpoint

@@ -46,7 +46,7 @@ def modes(sizes: Sizes) -> dict[str, dict[str, Any]]:
     fused = {**speech, "mode": "multimodal", "coeff": sizes.coeff}
     sequence = {"batch_size": sizes.sequence_batch}
     crops = {"face_model": "resnet3d", "batch_size": sizes.crop_batch, "face_size": sizes.face_size}
-    small = {"speech_model": "statistics", "speech_stride": 16, "speech_pool": 2}
+    small = {"pooling": "statistics", "stride": 16, "downsample": 2}
     return {
         f"speech B{sizes.coeff}": {**speech, "coeff": sizes.coeff},
         "speech statistics": {**speech, **small},

@@ -50,6 +50,13 @@ def parse(options: type[T], description: str, argv: Sequence[str] | None = None)
     return options(**vars(parser.parse_args(argv)))
 
 
+def early(name: str, argv: Sequence[str] | None = None) -> list[str]:
+    """The values of one list flag, before it is known which other flags there are."""
+    parser = _Parser(add_help=False, allow_abbrev=False, fromfile_prefix_chars="@")
+    parser.add_argument(f"--{name}", nargs="+", default=[])
+    return getattr(parser.parse_known_args(argv)[0], name)
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a script's ``main``: a user error is one line and code 2, Ctrl-C one line and 130.
 

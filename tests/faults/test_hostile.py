@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion.corpora import load_corpus
+from emotion.corpora.loading import load_corpus
 from emotion.data.dataset import FeatureDataset, Inputs
 from emotion.data.examples import Example
 from emotion.errors import UserError

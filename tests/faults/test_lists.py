@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion.corpora import load_corpus
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.loading import load_corpus
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.inputs.words import TextError, read_word_embeddings
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.inputs.audio import FRAME_SECONDS
 from emotion.inputs.faces import overlap

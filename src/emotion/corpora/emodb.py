@@ -9,9 +9,15 @@ by speaker.
 import re
 from pathlib import Path
 
-from emotion.corpora.clip import Clip, Corpus, acted_clip
-from emotion.corpora.takes import TakeFile, choose_takes, files_below, note_passed_over
+from emotion.corpora.takes import (
+    TakeFile,
+    acted_clip,
+    choose_takes,
+    files_below,
+    note_passed_over,
+)
 from emotion.errors import UserError
+from emotion.records import Clip, Corpus, Labels, Named
 
 EMOTIONS = {
     "W": "anger",  # Wut
@@ -53,3 +59,12 @@ def _load_clip(path: Path) -> Clip:
         )
     emotion = list(EMOTIONS).index(match["emotion"])
     return acted_clip(path, match["speaker"], emotion)
+
+
+def parse_name(stem: str) -> Named:
+    """Who speaks and the emotion, where the name is of the scheme."""
+    match = NAME.match(stem)
+    if match is None or match["emotion"] not in EMOTIONS:
+        return Named(stem, None, Labels())
+    emotion = list(EMOTIONS).index(match["emotion"])
+    return Named(stem, match["speaker"], Labels(emotion, emotion, emotion))

@@ -9,10 +9,10 @@ F1 say more than accuracy.
 import re
 from pathlib import Path
 
-from emotion.corpora.clip import Clip, Corpus, Labels
 from emotion.corpora.rows import Row, read_rows
 from emotion.corpora.takes import files_below
 from emotion.errors import UserError
+from emotion.records import Clip, Corpus, Labels
 from emotion.telling import note
 
 CLASS_NAMES = ("neutral", "surprise", "fear", "sadness", "joy", "disgust", "anger")

@@ -9,14 +9,14 @@ Two naming schemes are in use, and both are read::
 ``<FileID>.npz`` beside a clip holds ``word_embed``: float (words, 200). Test clips carry no label.
 """
 
-import csv
 import re
 from pathlib import Path
 
-from emotion.corpora.clip import Clip, Corpus, Labels
-from emotion.corpora.emotions import EMOTIONS, parse_emotion
+from emotion.corpora.rows import read_rows
 from emotion.errors import UserError
+from emotion.records import Clip, Corpus, Labels, Named
 
+EMOTIONS = ("hap", "ang", "dis", "fea", "sad", "neu", "sur")  # happiness, anger, ... surprise
 SPLITS = ("train", "val", "test")
 MEDIA = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4a", ".wav", ".flac")
 
@@ -44,19 +44,33 @@ def load(folder: Path) -> Corpus:
     return Corpus("qia2020", EMOTIONS, clips)
 
 
-def parse_name(stem: str) -> tuple[str, Labels | None]:
-    """FileID and labels of a clip's name; labels None where the name carries none.
+def parse_name(stem: str) -> Named:
+    """FileID and labels of a clip's name; no labels where the name carries none.
 
     Raises:
         UserError: the name has the form of the labelled scheme, with a label that is none.
     """
     match = LABELLED_NAME.match(stem)
     if match is None:
-        return stem.split("-")[0], None
-    source = f"clip {stem}"
-    return match["id"], Labels(
-        *(parse_emotion(word, source) for word in match["labels"].split("-"))
-    )
+        return Named(stem.split("-")[0], None, Labels())
+    words = match["labels"].split("-")
+    labels = Labels(*(parse_emotion(word, f"clip {stem}") for word in words))
+    return Named(match["id"], None, labels)
+
+
+def parse_emotion(text: str, source: str) -> int:
+    """Class index 0-6 of a label such as ``hap``; ``source`` names the file for the error.
+
+    Raises:
+        UserError: the label is not one of the seven.
+    """
+    label = text.strip().lower()
+    if label not in EMOTIONS:
+        raise UserError(
+            f"{source}: label {text!r} is not one of {' '.join(EMOTIONS)}; "
+            "correct it or move the file away"
+        )
+    return EMOTIONS.index(label)
 
 
 def _load_split(folder: Path, split: str) -> list[Clip]:
@@ -70,8 +84,8 @@ def _load_split(folder: Path, split: str) -> list[Clip]:
 
 
 def _load_clip(path: Path, split: str, tables: dict[str, dict[str, int]]) -> Clip:
-    identifier, labels = parse_name(path.stem)
-    if labels is None:
+    identifier, _, labels = parse_name(path.stem)
+    if labels == Labels():
         labels = Labels(**{kind: table.get(identifier) for kind, table in tables.items()})
     text = path.with_name(f"{identifier}.npz")
     return Clip(
@@ -89,22 +103,11 @@ def _read_labels(path: Path) -> dict[str, int]:
     """``FileID,Emotion`` rows as FileID -> class index; empty where there is no such file."""
     if not path.is_file():
         return {}
-    labels = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            if not {"FileID", "Emotion"} <= set(rows.fieldnames or ()):
-                raise UserError(f"{path}: wants the columns FileID,Emotion; add the header line")
-            for row in rows:
-                source = f"{path}:{rows.line_num}"
-                if not row["FileID"]:
-                    raise UserError(f"{source}: has no FileID; add it or remove the line")
-                identifier = row["FileID"].strip()
-                label = parse_emotion(row["Emotion"] or "", source)
-                if labels.setdefault(identifier, label) != label:
-                    raise UserError(f"{source}: gives {identifier} a second label; keep one")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: not a readable CSV file ({error}); correct it") from None
+    labels: dict[str, int] = {}
+    for row in read_rows(path, ("FileID", "Emotion")):
+        if not row["FileID"]:
+            raise UserError(f"{row.source}: has no FileID; add it or remove the line")
+        label = parse_emotion(row["Emotion"], row.source)
+        if labels.setdefault(row["FileID"], label) != label:
+            raise UserError(f"{row.source}: gives {row['FileID']} a second label; keep one")
     return labels

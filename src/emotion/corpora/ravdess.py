@@ -11,12 +11,17 @@ had. Two sentences only, so there is no text. There are no official splits: the 
 import re
 from pathlib import Path
 
-from emotion.corpora.clip import Clip, Corpus, acted_clip
-from emotion.corpora.takes import TakeFile, choose_takes, files_below, note_passed_over
+from emotion.corpora.takes import (
+    TakeFile,
+    acted_clip,
+    choose_takes,
+    files_below,
+    note_passed_over,
+)
 from emotion.errors import UserError
+from emotion.records import Clip, Corpus, Labels, Named
 
 CLASS_NAMES = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-SONG_CLASS_NAMES = CLASS_NAMES[:6]
 MEDIA = (".mp4", ".wav", ".flac")
 NAME = re.compile(
     r"^(?P<modality>0[123])(?P<take>-(?P<channel>0[12])-(?P<emotion>\d\d)-0[12]-0[12]-0[12]"
@@ -26,25 +31,30 @@ MODALITY_ORDER = ("01", "03", "02")  # the first that exists stands for the take
 CHANNELS = {"speech": "01", "songs": "02"}
 
 
+def parse_name(stem: str) -> Named:
+    """Who speaks and the emotion, where the name is of the scheme."""
+    match = NAME.match(stem)
+    if match is None or not 1 <= int(match["emotion"]) <= len(CLASS_NAMES):
+        return Named(stem, None, Labels())
+    emotion = int(match["emotion"]) - 1
+    return Named(stem, match["actor"], Labels(emotion, emotion, emotion))
+
+
 def load(folder: Path) -> Corpus:
     """All spoken takes below ``folder``, whatever the depth of its folders.
 
     Raises:
         UserError: no file is named after the scheme, or an emotion number is not from 01 to 08.
     """
-    return Corpus("ravdess", CLASS_NAMES, _load_channel(folder, "speech", CLASS_NAMES))
+    return Corpus("ravdess", CLASS_NAMES, load_channel(folder, "speech", CLASS_NAMES))
 
 
-def load_songs(folder: Path) -> Corpus:
-    """All sung takes below ``folder``.
+def load_channel(folder: Path, wanted: str, class_names: tuple[str, ...]) -> list[Clip]:
+    """All takes of the ``speech`` or the ``songs``.
 
     Raises:
-        UserError: no file is named after the scheme, or an emotion number is not from 01 to 06.
+        UserError: there are none, or an emotion number is not one of ``class_names``.
     """
-    return Corpus("ravdess_song", SONG_CLASS_NAMES, _load_channel(folder, "songs", CLASS_NAMES[:6]))
-
-
-def _load_channel(folder: Path, wanted: str, class_names: tuple[str, ...]) -> list[Clip]:
     channels: dict[str, list[TakeFile]] = {code: [] for code in CHANNELS.values()}
     misnamed = []
     for path in files_below(folder, MEDIA):

@@ -8,9 +8,9 @@ speaker. An empty label is a clip to be predicted. Class names are the labels th
 
 from pathlib import Path
 
-from emotion.corpora.clip import Clip, Corpus, Labels
 from emotion.corpora.rows import Row, read_rows
 from emotion.errors import UserError
+from emotion.records import Clip, Corpus, Labels
 from emotion.telling import note
 
 NAME = "table.csv"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from emotion.records import Clip, Labels
 from emotion.telling import note
 
 
@@ -43,3 +44,9 @@ def note_passed_over(corpus: str, paths: Sequence[Path], reason: str) -> None:
     if paths:
         count = "1 file" if len(paths) == 1 else f"{len(paths)} files"
         note(f"{corpus}: {count} passed over, {reason}: {paths[0].name}")
+
+
+def acted_clip(path: Path, speaker: str, emotion: int) -> Clip:
+    """A take of an acted corpus: one label for face, voice and both; no official split, no text."""
+    labels = Labels(emotion, emotion, emotion)
+    return Clip(path.stem, path.stem, path, "all", speaker, labels, text=None)

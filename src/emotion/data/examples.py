@@ -11,7 +11,8 @@ from sklearn.model_selection import GroupKFold
 from emotion import distributed
 from emotion.errors import UserError
 from emotion.files import read_json
-from emotion.inputs.store import FeatureStore, Record
+from emotion.inputs.store import FeatureStore
+from emotion.records import Record
 from emotion.telling import note
 
 TARGETS = ("integrated", "face", "speech")

@@ -1,23 +1,35 @@
 """VGG-Face embeddings of face crops: InceptionResnetV1 trained on VGGFace2, by facenet-pytorch."""
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from facenet_pytorch import InceptionResnetV1
-from facenet_pytorch.models.inception_resnet_v1 import get_torch_home
 from torch.nn import functional
 
+from emotion.command_line import flag
 from emotion.downloads import fetch
 from emotion.errors import UserError, first_line
+from emotion.inputs.crops import same_length, shows_face
+from emotion.inputs.face_track import FaceTrack
+from emotion.inputs.feature import Absent, Window
+from emotion.inputs.media import Media
+from emotion.inputs.store import load_archive, numbers, read_array, write_array
+from emotion.inputs.vectors import VectorFeature, Vectors
+from emotion.lazy import Lazy
+from emotion.records import ClipFeatures
 from emotion.telling import note
+
+facenet = Lazy("facenet_pytorch")  # embeddings that are there are read without it
 
 URL = (
     "https://github.com/timesler/facenet-pytorch/releases/download/"
     "v2.2.9/20180402-114759-vggface2.pt"
 )
 BATCH_SIZE = 32
+EMBED_ROWS = 256  # crops decoded at once, so that a long clip stays small in memory
 
 
 def normalise(crops: np.ndarray) -> torch.Tensor:
@@ -44,7 +56,8 @@ def find_weights(choice: str) -> Path | None:
             raise UserError(f"--vggface_weights {choice}: no such file; give a file, auto or none")
         return Path(choice)
     try:
-        return fetch(URL, Path(get_torch_home()) / "checkpoints")  # where facenet-pytorch looks
+        home = facenet.models.inception_resnet_v1.get_torch_home()
+        return fetch(URL, Path(home) / "checkpoints")  # where facenet-pytorch looks
     except OSError as error:
         note(
             f"VGG-Face weights cannot be downloaded ({first_line(error)}); embeddings are "
@@ -86,7 +99,7 @@ class FaceEmbedder:
         """
         self.device = device
         self.dtype = dtype or fast_dtype(device)
-        self.network = InceptionResnetV1(pretrained=None, classify=False)
+        self.network = facenet.InceptionResnetV1(pretrained=None, classify=False)
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             state = {key: value for key, value in state.items() if not key.startswith("logits.")}
@@ -105,3 +118,119 @@ class FaceEmbedder:
         answers = [self.network(batch.to(self.device, self.dtype)).cpu() for batch in batches]
         # The network ends on unit length; rounding to bfloat16 would leave it off by 0.4 %.
         return functional.normalize(torch.cat(answers).float()).numpy().astype(np.float16)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Where the weights are."""
+
+    vggface_weights: str = flag(
+        "auto",
+        "VGG-Face weights: a file, auto (download) or none (no embeddings)",
+        "features",
+        predict=True,
+    )
+
+
+class VGGFace(VectorFeature):
+    """An embedding float16 (512,) of every crop; a row without a face repeats its crop's.
+
+    The file holds the vectors alone: their times are those of the crops.
+    """
+
+    name, folder, suffix = "embedding", "video_embedding", ".npy"
+    needs = ("video",)
+    backdrop = "faces"
+    settings = ("face_stride", "vggface")
+    reasons = {
+        "absent": "shows no face",
+        "skipped": "has no face embeddings: give --vggface_weights FILE",
+        "failed": "has no readable face",
+    }
+
+    def describe(self, options: Extraction) -> dict[str, Any]:
+        """The fingerprint of the weights; None where there are none.
+
+        Raises:
+            UserError: the file is none of this network's.
+        """
+        weights = find_weights(options.vggface_weights)
+        if weights is None:
+            return {"vggface": None}
+        FaceEmbedder(weights)  # a file that is none fails here, and not in every clip
+        return {"vggface": fingerprint(weights)}
+
+    def is_made(self, settings: dict[str, Any]) -> bool:
+        """Where there are weights."""
+        return settings.get("vggface") is not None
+
+    def obstacle(self, settings: dict[str, Any], options: Extraction) -> str:
+        """Why crops cannot be embedded here as ``settings`` say, or nothing.
+
+        Raises:
+            UserError: there are other weights.
+        """
+        found = self.describe(options)["vggface"]
+        if found is None:
+            return "without VGG-Face weights faces count as absent"
+        if found != settings.get("vggface"):
+            raise UserError(
+                f"--vggface_weights {find_weights(options.vggface_weights)}: is not the file that "
+                f"the model was trained on (fingerprint {settings.get('vggface')}, this one has "
+                f"{found})"
+            )
+        return ""
+
+    def open(
+        self, settings: dict[str, Any], options: Extraction, device: str
+    ) -> "FaceEmbedder | None":
+        """The network, where there are weights."""
+        if not self.is_made(settings):
+            return None
+        return FaceEmbedder(find_weights(options.vggface_weights), device)
+
+    def extract(
+        self, media: Media, settings: dict[str, Any], tools: "FaceEmbedder | None"
+    ) -> Vectors:
+        """Embed the crops that were just taken, or those that are stored."""
+        track = media.value("video")
+        if track is None:
+            raise Absent("absent")
+        if tools is None:
+            raise Absent("skipped")
+        return Vectors(embed_faces(track, tools), track.time, track.found)
+
+    def cut(self, value: Vectors, window: Window) -> Vectors:
+        """Where the crops show a face."""
+        vectors = super().cut(value, window)
+        if not shows_face(vectors.found):
+            raise Absent("absent")
+        return vectors
+
+    def write(self, file: BinaryIO, value: Vectors) -> None:
+        """An npy file of the vectors."""
+        write_array(file, value.values)
+
+    def read(self, path: Path, clip: ClipFeatures) -> Vectors:
+        """With the times of the crops."""
+        values = numbers(read_array(path))
+        clock = clip.read_with("video", read_clock)
+        if len(values) != len(clock["time"]):
+            raise ValueError("it has another number of rows than the crops")
+        return Vectors(values, clock["time"], clock["found"])
+
+
+def read_clock(path: Path) -> dict[str, np.ndarray]:
+    """Only ``time`` (F,) in seconds and ``found`` (F,) of a clip's crops."""
+    return same_length(load_archive(path, ("time", "found")))
+
+
+def embed_faces(track: FaceTrack, embedder: FaceEmbedder) -> np.ndarray:
+    """float16 (F, 512) embeddings of coded crops; a row without a face repeats its crop's."""
+    unique = np.arange(len(track.jpeg))
+    stored = track._replace(crop=unique.astype(np.int32))
+    parts = np.array_split(unique, max(1, -(-len(unique) // EMBED_ROWS)))
+    return np.concatenate([embedder.embed(stored.decode(rows)) for rows in parts])[track.crop]
+
+
+FEATURE = VGGFace()

@@ -5,15 +5,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy.signal
 
+from emotion.clock import HOP_LENGTH, N_MELS, SAMPLE_RATE
 from emotion.lazy import Lazy
 
 librosa = Lazy("librosa")  # spectrograms that are there are read without it
 
-SAMPLE_RATE = 16_000  # Hz
 N_FFT = 1024  # samples: 64 ms
-HOP_LENGTH = 256  # samples: 16 ms
-FRAME_SECONDS = HOP_LENGTH / SAMPLE_RATE
-N_MELS = 128
 F_MIN, F_MAX = 80.0, 8000.0  # Hz; no band is empty
 ANALYSIS = "percentile"  # how speech is cut and scaled: features of another way are others
 DYNAMIC_RANGE = 80.0  # dB below the clip's level

@@ -5,8 +5,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-CROP_SIZE = 160  # pixels: what the VGG-Face network takes
-EMBEDDING_SIZE = 512  # of a VGG-Face embedding
+from emotion.clock import CROP_SIZE
 
 
 class FaceTrack(NamedTuple):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from emotion.inputs.face_track import CROP_SIZE, FaceTrack, encode_jpeg
+from emotion.clock import CROP_SIZE
+from emotion.inputs.face_track import FaceTrack, encode_jpeg
 from emotion.inputs.mtcnn import Mtcnn
 
 MARGIN = 1.25  # side of the crop over the longer side of the face box

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from emotion.clock import SAMPLE_RATE
 from emotion.errors import first_line
 from emotion.files import instead_of_file
-from emotion.inputs.audio import SAMPLE_RATE
 from emotion.lazy import Lazy
 
 if TYPE_CHECKING:

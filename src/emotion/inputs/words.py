@@ -1,15 +1,103 @@
-"""Word embeddings, checked."""
+"""Word vectors: those that lie beside a clip, or a transcript embedded after the media are done.
 
+Kept as ``text/<FileID>.npz`` with ``word_embed`` float32 (W, D), and ``word_time`` (W,) seconds
+where it is known when a word is said.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from emotion.command_line import flag
 from emotion.errors import first_line
-from emotion.inputs.store import load_archive
+from emotion.inputs.feature import Absent
+from emotion.inputs.media import Media
+from emotion.inputs.store import load_archive, numbers
+from emotion.inputs.transcripts import Transcripts, transcripts_of
+from emotion.inputs.vectors import VectorFeature, Vectors, without_times
+from emotion.inputs.video import MediaError
+from emotion.records import Clip, ClipFeatures, Corpus
+
+MOST_WORDS = 200
 
 
-class TextError(Exception):
+class TextError(MediaError):
     """A word embedding file that cannot be used; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What embeds transcripts."""
+
+    text_encoder: str = flag(
+        "",
+        "embeds transcripts in context: a Hugging Face encoder, by folder or name "
+        "(pip install -r requirements-text.txt)",
+        "features",
+    )
+    text_layers: int = flag(
+        1, "of the text encoder, from the last, whose mean a word is", "features", low=1
+    )
+    word_vectors: str = flag(
+        "",
+        "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
+        "features",
+    )
+
+
+class Words(VectorFeature):
+    """See the module."""
+
+    name, folder = "text", "text"
+    by_id, of_media = True, False
+    settings = ("text",)
+    facts = ("words",)
+    most = MOST_WORDS
+    backdrop = "words"
+    reasons = {
+        "absent": "has no word embeddings",
+        "empty": "has no words",
+        "failed": "has no readable word embeddings",
+    }
+
+    def extract(self, media: Media, settings: dict[str, Any], tools: None) -> Vectors:
+        """What lies beside the clip."""
+        path = media.clip.text
+        if path is None:
+            raise Absent("absent")
+        words = read_word_embeddings(path)
+        if words is None:
+            raise Absent("empty")
+        return without_times(words)
+
+    def afterwards(self, options: Extraction, corpus: Corpus, store: Any) -> Transcripts | None:
+        """The transcripts, where the flags say what embeds them."""
+        return transcripts_of(corpus, store, **vars(options))
+
+    def describe(self, options: Extraction) -> dict[str, Any]:
+        """Nothing, unless transcripts are embedded."""
+        return {"text": None}
+
+    def lies_beside(self, clip: Clip) -> bool:
+        """Whether there is an npz beside the clip."""
+        return clip.text is not None
+
+    def describe_clip(self, media: Media, value: Vectors | None) -> dict[str, float | None]:
+        """How many words there are."""
+        return {"words": 0 if value is None else len(value.values)}
+
+    def write(self, file: BinaryIO, value: Vectors) -> None:
+        """An npz; times only where there are any."""
+        times = {} if np.isnan(value.time).all() else {"word_time": value.time}
+        np.savez(file, word_embed=value.values, **times)
+
+    def read(self, path: Path, clip: ClipFeatures) -> Vectors:
+        """The words of a FileID."""
+        arrays = load_archive(path)
+        vectors = without_times(numbers(arrays["word_embed"]))
+        return vectors._replace(time=arrays.get("word_time", vectors.time))
 
 
 def read_word_embeddings(path: Path) -> np.ndarray | None:
@@ -32,3 +120,6 @@ def read_word_embeddings(path: Path) -> np.ndarray | None:
     if not np.isfinite(words).all():
         raise TextError("word_embed holds values that are not finite")
     return words if words.size else None
+
+
+FEATURE = Words()

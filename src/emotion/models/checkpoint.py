@@ -5,22 +5,24 @@ import re
 import warnings
 import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from emotion import recipe, registry
 from emotion.errors import UserError
 from emotion.files import write_atomic
 from emotion.models.met import Met, read_met
-from emotion.networks import ModelOptions, build_model
+from emotion.networks.model import build_model
+from emotion.recipe import Recipe
 
-FORMAT = 1
+FORMAT = 2
 SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
-KEYS = {"format", "mode", "class_names", "features", "model_options", "model", "epoch", "metrics"}
+KEYS = {"format", "mode", "class_names", "features", "recipe", "model", "epoch", "metrics"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Checkpoint:
     mode: str
     class_names: tuple[str, ...]
     features: dict[str, Any]  # corpus and extraction settings, as in features.json
-    options: ModelOptions
+    recipe: Recipe
     model: dict[str, Tensor]
     epoch: int
     metrics: dict[str, float]
@@ -40,7 +42,7 @@ class Checkpoint:
 
     def build(self) -> nn.Module:
         """The model with its weights, in evaluation mode."""
-        model = build_model(self.options)
+        model = build_model(self.recipe)
         model.load_state_dict(self.model)
         return model.eval()
 
@@ -54,7 +56,7 @@ def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
 
 def describe(
     model: nn.Module,
-    options: ModelOptions,
+    made: Recipe,
     class_names: Sequence[str],
     features: dict[str, Any],
     epoch: int,
@@ -64,10 +66,11 @@ def describe(
     """What every checkpoint holds, as plain values; ``model`` is not wrapped."""
     return {
         "format": FORMAT,
-        "mode": options.mode,
+        "mode": made.mode,
         "class_names": list(class_names),
         "features": features,
-        "model_options": asdict(options),
+        "recipe": recipe.describe(made),
+        "extensions": registry.extensions(),
         "model": model.state_dict(),
         "epoch": epoch,
         "metrics": metrics,
@@ -86,26 +89,33 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on pickles that it then refuses
             content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or not content.keys() >= KEYS:
+        if not isinstance(content, dict) or not content.keys() >= {"format", "model", "mode"}:
             raise UserError(
                 f"{path}: not a checkpoint of this program; give one that train.py made"
             )
         if content["format"] != FORMAT:
-            raise UserError(f"{path}: of format {content['format']}, this program reads {FORMAT}")
+            raise UserError(
+                f"{path}: of format {content['format']}, this program reads {FORMAT}; train it "
+                "again, or answer with the version that made it"
+            )
+        if not content.keys() >= KEYS:
+            raise ValueError("parts of it are missing")
         return Checkpoint(
             path=path,
             mode=content["mode"],
             class_names=tuple(content["class_names"]),
             features=content["features"],
-            options=ModelOptions(**content["model_options"]),
+            recipe=recipe.restore(content["recipe"]),
             model=content["model"],
             epoch=content["epoch"],
             metrics=content["metrics"],
             met=read_met(content["met"]) if content.get("met") else None,
             training=content.get("training"),
         )
-    except UserError:
-        raise
+    except UserError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise UserError(f"{path}: {error}") from error  # it wants what is not here
     except Exception as error:  # the unpickler raises what its input drives it to
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
         raise UserError(

@@ -9,7 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from emotion import distributed
 from emotion.errors import UserError
-from emotion.machine import local_rank
+from emotion.machine import cores, local_rank
+from emotion.telling import note
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:
@@ -53,3 +54,11 @@ def choose_device(choice: str) -> torch.device:
     if choice == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local_rank())
+
+
+def loader_workers(wanted: int) -> int:
+    """At most one worker a core and rank, with a note where that is fewer than wanted."""
+    most = cores()
+    if wanted > most and distributed.is_main():
+        note(f"--num_workers {wanted}: {most} are started, one a core")
+    return min(wanted, most)

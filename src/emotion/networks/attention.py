@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion.networks.mixup import mix_pooled
-from emotion.records import Batch, Sequence
+from emotion.records import Batch, Stream
 
 LEAST_VARIANCE = 1e-5  # below it the root's gradient is too steep
 
@@ -33,13 +33,13 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 class MeanPooling(nn.Module):
     """Global average over the valid steps: (B, N, D) -> (B, D)."""
 
-    def forward(self, sequence: Sequence) -> Tensor:
+    def forward(self, stream: Stream) -> Tensor:
         """Pool to (B, D); zeros for a row without a valid step."""
-        return masked_mean(sequence.values, sequence.mask)
+        return masked_mean(stream.values, stream.mask)
 
-    def weights(self, sequence: Sequence) -> Tensor:
+    def weights(self, stream: Stream) -> Tensor:
         """Share of each step, (B, N) float32."""
-        mask = sequence.mask.float()
+        mask = stream.mask.float()
         return mask / mask.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
@@ -50,14 +50,12 @@ class StatisticsPooling(MeanPooling):
     within a step counts as well.
     """
 
-    def forward(self, sequence: Sequence) -> Tensor:
+    def forward(self, stream: Stream) -> Tensor:
         """Pool (B, N, 2 * D) to (B, 2 * D); zeros for a row without a valid step."""
-        mean, square = (
-            super().forward(sequence._replace(values=sequence.values.float())).chunk(2, 1)
-        )
+        mean, square = super().forward(stream._replace(values=stream.values.float())).chunk(2, 1)
         deviation = (square - mean.square()).clamp(min=LEAST_VARIANCE).sqrt()
-        pooled = torch.cat([mean, deviation * sequence.mask.any(dim=1, keepdim=True)], dim=1)
-        return pooled.to(sequence.values.dtype)
+        pooled = torch.cat([mean, deviation * stream.mask.any(dim=1, keepdim=True)], dim=1)
+        return pooled.to(stream.values.dtype)
 
 
 class AttentionPooling(nn.Module):
@@ -73,14 +71,14 @@ class AttentionPooling(nn.Module):
             nn.Linear(width, attention_width), nn.Tanh(), nn.Linear(attention_width, 1)
         )
 
-    def forward(self, sequence: Sequence) -> Tensor:
+    def forward(self, stream: Stream) -> Tensor:
         """Pool (B, N, D) to (B, D)."""
-        weights = self.weights(sequence).to(sequence.values.dtype)
-        return (weights.unsqueeze(1) @ sequence.values).squeeze(1)
+        weights = self.weights(stream).to(stream.values.dtype)
+        return (weights.unsqueeze(1) @ stream.values).squeeze(1)
 
-    def weights(self, sequence: Sequence) -> Tensor:
+    def weights(self, stream: Stream) -> Tensor:
         """Share of each step, (B, N) float32, summing to 1 over the valid steps."""
-        return masked_softmax(self.score(sequence.values).squeeze(-1), sequence.mask)
+        return masked_softmax(self.score(stream.values).squeeze(-1), stream.mask)
 
 
 def compact_rank(mask: Tensor) -> Tensor:
@@ -138,30 +136,8 @@ class MaskedBiLSTM(nn.Module):
         return take_steps(output, rank)
 
 
-class LSTMEncoder(nn.Module):
-    """A sequence of vectors read both ways: Sequence (B, N, D) -> Sequence (B, N, 2 * hidden).
-
-    Each vector is normalised first: an embedding of unit length has elements of 0.04, a summed word
-    vector ten times that, and one learning rate has to fit both. A vector of a single number has
-    nothing left after that, so it is taken as it is.
-    """
-
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width) if width > 1 else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
-        self.lstm = MaskedBiLSTM(width, hidden)
-        self.width = self.lstm.width
-
-    def forward(self, sequence: Sequence) -> Sequence:
-        """Same steps, same mask, same times."""
-        values = sequence.values.masked_fill(~sequence.mask.unsqueeze(-1), 0.0)
-        values = self.lstm(self.dropout(self.norm(values)), sequence.mask)
-        return sequence._replace(values=values)
-
-
 class Head(nn.Module):
-    """Pooling over the valid steps, dropout and one linear layer: Sequence -> (B, n_classes)."""
+    """Pooling over the valid steps, dropout and one linear layer: Stream -> (B, n_classes)."""
 
     def __init__(self, pooling: nn.Module, width: int, n_classes: int, dropout: float) -> None:
         super().__init__()
@@ -169,6 +145,6 @@ class Head(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(width, n_classes)
 
-    def forward(self, sequence: Sequence, batch: Batch | None = None) -> Tensor:
+    def forward(self, stream: Stream, batch: Batch | None = None) -> Tensor:
         """Logits (B, n_classes); pooled vectors are mixed where ``batch`` names partners."""
-        return self.classifier(self.dropout(mix_pooled(self.pooling(sequence), batch)))
+        return self.classifier(self.dropout(mix_pooled(self.pooling(stream), batch)))

@@ -3,24 +3,33 @@
 import torch
 from torch import Tensor, nn
 
-from emotion.networks.attention import compact_rank, inverse_permutation, masked_mean, take_steps
-from emotion.records import Sequence
+from emotion.networks.attention import (
+    Head,
+    MeanPooling,
+    compact_rank,
+    inverse_permutation,
+    masked_mean,
+    take_steps,
+)
+from emotion.recipe import Part
+from emotion.records import Stream
 
 FILTERS = (128, 256, 128)
 KERNELS = (8, 5, 3)
 REDUCTION = 16
 CELLS = 64  # the paper searches 8 to 128 for each data set
 LSTM_DROPOUT = 0.8
+LENGTH = 64  # steps that a clip is brought to
 
 
-def fixed_length(sequence: Sequence, length: int) -> Sequence:
+def fixed_length(stream: Stream, length: int) -> Stream:
     """The valid steps of (B, N, D) as exactly ``length`` steps.
 
     Fewer valid steps are padded with zeros (masked), more are resampled by linear interpolation
     between neighbours; holes are closed first. Times, where there are any, go the same way.
     """
-    order = inverse_permutation(compact_rank(sequence.mask))
-    count = sequence.mask.sum(dim=1, keepdim=True)
+    order = inverse_permutation(compact_rank(stream.mask))
+    count = stream.mask.sum(dim=1, keepdim=True)
     step = torch.arange(length, device=order.device).unsqueeze(0)
     stretched = step * (count - 1).clamp(min=0) / max(length - 1, 1)
     position = torch.where(count > length, stretched, step.to(stretched.dtype))
@@ -35,9 +44,8 @@ def fixed_length(sequence: Sequence, length: int) -> Sequence:
         mixed = torch.lerp(first, second, share.to(values.dtype))
         return mixed.masked_fill(~mask.unsqueeze(-1), 0.0)
 
-    time = sequence.time
-    time = None if time is None else resample(time.unsqueeze(-1)).squeeze(-1)
-    return Sequence(resample(sequence.values), mask, time)
+    time = resample(stream.time.unsqueeze(-1)).squeeze(-1)
+    return Stream(resample(stream.values), mask, time)
 
 
 class SqueezeExcite(nn.Module):
@@ -77,7 +85,7 @@ class ConvolutionBlock(nn.Module):
 
 
 class MLSTMFCN(nn.Module):
-    """The paper's network up to its softmax: Sequence (B, N, D) -> (B, length, 128 + cells).
+    """The paper's network up to its softmax: Stream (B, N, D) -> (B, length, 128 + cells).
 
     The dimension shuffle hands the LSTM the transposed series: D steps, each the whole course of
     one variable. So ``length`` is an input size and is fixed when the model is built. The mean over
@@ -106,19 +114,29 @@ class MLSTMFCN(nn.Module):
         sizes = zip(inputs, FILTERS, KERNELS, excite, strict=True)
         self.blocks = nn.ModuleList(ConvolutionBlock(*size) for size in sizes)
 
-    def forward(self, sequence: Sequence) -> Sequence:
+    def forward(self, stream: Stream) -> Stream:
         """``length`` steps; mask and times are those of the resampled series."""
-        sequence = fixed_length(sequence, self.length)
-        values = self.norm(sequence.values).masked_fill(~sequence.mask.unsqueeze(-1), 0.0)
+        stream = fixed_length(stream, self.length)
+        values = self.norm(stream.values).masked_fill(~stream.mask.unsqueeze(-1), 0.0)
         summary = self._read(values).unsqueeze(1).expand(-1, self.length, -1)
         values = values.transpose(1, 2)
         for block in self.blocks:
-            values = block(values, sequence.mask)
+            values = block(values, stream.mask)
         joined = torch.cat([values.transpose(1, 2).to(summary.dtype), summary], dim=-1)
-        return sequence._replace(values=joined)
+        return stream._replace(values=joined)
 
     def _read(self, values: Tensor) -> Tensor:
         """(B, length, D) -> (B, cells): the LSTM's last state over the D variables."""
         self.lstm.flatten_parameters()
         outputs, _ = self.lstm(values.transpose(1, 2))
         return self.dropout(outputs[:, -1])
+
+
+def build(part: Part) -> MLSTMFCN:
+    """The network up to its pooling."""
+    return MLSTMFCN(part.width, LENGTH)
+
+
+def build_head(part: Part, width: int, n_classes: int) -> Head:
+    """The paper's global average; it has no dropout there."""
+    return Head(MeanPooling(), width, n_classes, dropout=0.0)

@@ -7,19 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from emotion.records import Batch, Sequence
+from emotion.records import Stream
 
 
-def presence(batch: Batch, modality: str) -> Tensor | None:
-    """Which clips have any step of a modality, (B,) bool; None where the batch does not say."""
-    if modality == "speech":
-        return batch.speech_present
-    mask = getattr(batch, f"{modality}_mask")
-    return None if mask is None else mask.any(dim=1)
-
-
-def encode_present(encoder: nn.Module, batch: Batch, present: Tensor | None) -> Sequence:
-    """``encoder(batch)``, run on the clips that are ``present`` alone; the others are masked zeros.
+def encode_present(encoder: nn.Module, stream: Stream) -> Stream:
+    """``encoder(stream)``, run on the clips that have a step in it; the others are masked zeros.
 
     Batch norm takes its statistics from whatever runs through it, so a blank in place of a missing
     face or voice would count as one. Where no clip of the batch is present, the first one runs all
@@ -28,18 +20,18 @@ def encode_present(encoder: nn.Module, batch: Batch, present: Tensor | None) -> 
     norms are fixed, and rows cannot be chosen in it.
 
     Args:
-        encoder: Batch -> Sequence.
-        batch: of B clips.
-        present: (B,) bool, or None for all.
+        encoder: Stream -> Stream.
+        stream: of B clips.
     """
-    if present is None or _is_export() or present.all():
-        return encoder(batch)
+    present = stream.mask.any(dim=1)
+    if _is_export() or present.all():
+        return encoder(stream)
     if present.any():
         rows = present.nonzero().squeeze(1)
-        return _scatter(encoder(_rows(batch, rows)), rows, len(present))
+        return _scatter(encoder(_rows(stream, rows)), rows, len(present))
     first = torch.zeros(1, dtype=torch.long, device=present.device)
     with _statistics_left_alone(encoder):
-        nobody = encoder(_rows(batch, first))
+        nobody = encoder(_rows(stream, first))
     nothing = nobody._replace(values=0.0 * nobody.values, mask=torch.zeros_like(nobody.mask))
     return _scatter(nothing, first, len(present))
 
@@ -48,14 +40,13 @@ def _is_export() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
-def _rows(batch: Batch, rows: Tensor) -> Batch:
-    return Batch(*(None if values is None else values[rows] for values in batch))
+def _rows(stream: Stream, rows: Tensor) -> Stream:
+    return Stream(*(values[rows] for values in stream))
 
 
-def _scatter(sequence: Sequence, rows: Tensor, count: int) -> Sequence:
-    """A sequence of some clips as one of ``count``: (b, N, D) to (B, N, D), zeros elsewhere."""
-    parts = (None if part is None else _spread(part, rows, count) for part in sequence)
-    return Sequence(*parts)
+def _scatter(stream: Stream, rows: Tensor, count: int) -> Stream:
+    """A stream of some clips as one of ``count``: (b, N, D) to (B, N, D), zeros elsewhere."""
+    return Stream(*(_spread(part, rows, count) for part in stream))
 
 
 def _spread(part: Tensor, rows: Tensor, count: int) -> Tensor:

@@ -13,17 +13,20 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from emotion.data.transforms import STRIDE
+from emotion import recipe, registry
+from emotion.clock import FRAME_SECONDS, N_MELS, SAMPLE_RATE, STEP_FRAMES, whole_steps
+from emotion.data.dataset import Sample, collate
 from emotion.errors import UserError, first_line
 from emotion.files import write_atomic
-from emotion.inputs.audio import FRAME_SECONDS, N_MELS, SAMPLE_RATE
-from emotion.inputs.face_track import EMBEDDING_SIZE
+from emotion.inputs.feature import Steps
 from emotion.prediction.members import Member
-from emotion.records import Batch
+from emotion.recipe import Part
+from emotion.records import Batch, Clock, Stream
 
 LARGEST_DIFFERENCE = 1e-4
-EXPORTED = (2, 100, 10, 6)  # clips, mel frames, face frames, words
+EXPORTED = (2, 100, 10, 6)  # clips, spectrogram frames, crops, vectors
 CHECKED = ((1, 33, 5, 1), (1, 321, 40, 23), (3, 192, 16, 9))
+FEWEST_FRAMES = 33  # of spectrograms that are checked: they are all of one length
 
 
 class Exported(NamedTuple):
@@ -35,48 +38,49 @@ class Exported(NamedTuple):
 
 
 class ExportModel(nn.Module):
-    """A member as a function of plain tensors: their names are those of ``Batch``.
+    """A member as a function of plain tensors.
 
-    Spectrograms may have any length, the same for all clips of a batch: they are padded inside, as
-    in prediction. Faces and words of unequal number are padded and masked by the caller.
+    Each modality is its values and its mask, in a fused model its times too, and then the clock
+    (``clock_of`` in data/dataset.py). Spectrograms may have any length: they are padded inside, as
+    in prediction; steps of unequal number are padded and masked by the caller.
     """
 
     def __init__(self, member: Member) -> None:
         super().__init__()
         self.model = member.model
-        self.head = member.head
+        self.recipe = member.recipe
         self.temperature = member.temperature
         self.names = input_names(member)
-        self.least = -(-member.inputs.speech_frames // STRIDE) * STRIDE
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Probabilities (B, classes)."""
         given = dict(zip(self.names, inputs, strict=True))
-        if "speech" in given:
-            given |= self._padded(given["speech"])
-        logits = self.model(Batch(**given))[self.head]
+        streams = {part.modality: self._stream(part, given) for part in self.recipe.parts}
+        clock = Clock(given["clock_mask"], given["clock_time"]) if self.recipe.fusion else None
+        logits = self.model(Batch(streams, clock))[self.recipe.main_head]
         return torch.softmax(logits / self.temperature, dim=-1)
 
-    def _padded(self, speech: Tensor) -> dict[str, Tensor]:
-        """The spectrogram at the width that the network runs at, and its own length."""
-        frames = speech.shape[2]
-        width = torch.sym_max(self.least, (frames + STRIDE - 1) // STRIDE * STRIDE)
-        padded = nn.functional.pad(speech, (0, width - frames))
-        length = torch.ones_like(speech[:, 0, 0], dtype=torch.int64) * frames
-        return {"speech": padded, "speech_frames": length}
+    def _stream(self, part: Part, given: dict[str, Tensor]) -> Stream:
+        values, mask = given[part.modality], given[f"{part.modality}_mask"]
+        time = given.get(f"{part.modality}_time")
+        time = torch.zeros_like(mask, dtype=torch.float32) if time is None else time
+        if part.kind != registry.SPECTROGRAM:
+            return Stream(values, mask, time)
+        frames = values.shape[1]
+        least = whole_steps(part.reading.speech_frames)
+        width = torch.sym_max(least, (frames + STEP_FRAMES - 1) // STEP_FRAMES * STEP_FRAMES)
+        beyond = width - frames
+        pad = nn.functional.pad
+        padded = pad(mask.float(), (0, beyond)) > 0.5
+        return Stream(pad(values, (0, 0, 0, beyond)), padded, pad(time, (0, beyond)))
 
 
 def input_names(member: Member) -> tuple[str, ...]:
     """The inputs of the exported model, in order."""
-    fused = member.mode == "multimodal"
-    names = []
-    if member.inputs.speech:
-        names += ["speech", "speech_present"] if fused else ["speech"]
-    if member.inputs.face:
-        names += ["face", "face_mask", "face_time"] if fused else ["face", "face_mask"]
-    if member.inputs.text:
-        names += ["text", "text_mask"]
-    return tuple(names)
+    recipe = member.recipe
+    ends = ("", "_mask", "_time") if recipe.fusion else ("", "_mask")
+    names = [f"{name}{end}" for name in recipe.modalities for end in ends]
+    return (*names, "clock_mask", "clock_time") if recipe.fusion else tuple(names)
 
 
 def export(member: Member, path: Path) -> Exported:
@@ -123,26 +127,39 @@ def largest_difference(coded: bytes, model: ExportModel, member: Member) -> floa
 
 
 def made_up(member: Member, sizes: tuple[int, int, int, int], seed: int) -> dict[str, Tensor]:
-    """Inputs of given numbers of clips, mel frames, face frames and words; some steps masked."""
-    clips, frames, faces, words = sizes
-    inputs, generator = member.inputs, torch.Generator().manual_seed(seed)
-    faces = inputs.face_frames if inputs.face == "video" else faces
-    face_mask, text_mask = (torch.ones(clips, count, dtype=torch.bool) for count in (faces, words))
-    face_mask[-1, faces // 2 :] = faces == 1
-    text_mask[-1, -1] = words == 1
-    side = inputs.face_size
-    crops = torch.randint(256, (clips, faces, 3, side, side), generator=generator)
-    vectors = torch.randn(clips, faces, EMBEDDING_SIZE, generator=generator)
-    every = {
-        "speech": torch.rand(clips, N_MELS, frames, generator=generator),
-        "speech_present": torch.ones(clips, dtype=torch.bool),
-        "face": crops.to(torch.uint8) if inputs.face == "video" else vectors,
-        "face_mask": face_mask,
-        "face_time": (torch.arange(faces) * 0.128).expand(clips, -1).contiguous(),
-        "text": torch.randn(clips, words, inputs.text_dim, generator=generator),
-        "text_mask": text_mask,
-    }
+    """Inputs of a number of clips, and of steps by kind; some of the last clip's are masked."""
+    clips, generator = sizes[0], torch.Generator().manual_seed(seed)
+    steps = {part.modality: _steps(part, sizes, generator) for part in member.recipe.parts}
+    seconds = sizes[1] * FRAME_SECONDS
+    samples = [
+        Sample("", (-1, -1, -1), {k: _of_clip(s, row, clips) for k, s in steps.items()}, seconds)
+        for row in range(clips)
+    ]
+    batch = collate(samples).inputs
+    every = {"clock_mask": batch.clock.mask, "clock_time": batch.clock.time}
+    for name, stream in batch.streams.items():
+        every |= {name: stream.values, f"{name}_mask": stream.mask, f"{name}_time": stream.time}
     return {name: every[name] for name in input_names(member)}
+
+
+def _steps(part: Part, sizes: tuple[int, int, int, int], generator: torch.Generator) -> Tensor:
+    """Values (clips, N, ...) of one modality."""
+    clips, frames, _, vectors = sizes
+    if part.kind == registry.CROPS:
+        side = part.reading.face_size
+        shape = (clips, part.reading.face_frames, 3, side, side)
+        return torch.randint(256, shape, generator=generator).to(torch.uint8)
+    count = frames if part.kind == registry.SPECTROGRAM else vectors
+    return torch.rand(clips, count, part.width, generator=generator)
+
+
+def _of_clip(values: Tensor, row: int, clips: int) -> Steps:
+    """The steps of one clip; half of the last clip's are masked, but for spectrograms' frames."""
+    own = values[row].numpy()
+    mask = np.ones(len(own), bool)
+    if row == clips - 1 and len(own) > 1 and len(own) < FEWEST_FRAMES:
+        mask[len(own) // 2 :] = False
+    return Steps(own, mask, np.arange(len(own), dtype=np.float32) * np.float32(0.128))
 
 
 def _translate(model: ExportModel, member: Member) -> Any:
@@ -170,15 +187,13 @@ def _translate(model: ExportModel, member: Member) -> Any:
 
 def _dynamic(inputs: dict[str, Tensor], member: Member) -> tuple[dict[int, Any], ...]:
     """Which axes vary: clips and steps, but not the number of crops, which the model sets."""
-    fixed = ("face", "face_mask", "face_time") if member.inputs.face == "video" else ()
-    return tuple(
-        {0: Dim.DYNAMIC} | ({} if name in fixed or value.ndim < 2 else {_steps(name): Dim.DYNAMIC})
-        for name, value in inputs.items()
-    )
-
-
-def _steps(name: str) -> int:
-    return 2 if name == "speech" else 1
+    fixed = {
+        f"{part.modality}{end}"
+        for part in member.recipe.parts
+        if part.kind == registry.CROPS
+        for end in ("", "_mask", "_time")
+    }
+    return tuple({0: Dim.DYNAMIC} | ({} if name in fixed else {1: Dim.DYNAMIC}) for name in inputs)
 
 
 def _metadata(member: Member, names: tuple[str, ...]) -> dict[str, str]:
@@ -188,7 +203,7 @@ def _metadata(member: Member, names: tuple[str, ...]) -> dict[str, str]:
         "class_names": list(member.checkpoint.class_names),
         "features": member.checkpoint.features,
         "inputs": list(names),
-        "model_options": vars(member.checkpoint.options),
+        "recipe": recipe.describe(member.recipe),
         "temperature": member.temperature,
         "sample_rate": SAMPLE_RATE,
         "frame_seconds": FRAME_SECONDS,

@@ -5,18 +5,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from emotion.corpora import Clip, Labels, qia2020, ravdess
+from emotion import registry
 from emotion.data.examples import Folds, load_parts
 from emotion.errors import UserError
 from emotion.files import read_csv, read_json
-from emotion.inputs.audio import ANALYSIS
-from emotion.inputs.store import SPLITS, FeatureStore, Record
+from emotion.inputs.extraction import feature_named
+from emotion.inputs.store import SPLITS, FeatureStore
 from emotion.paths import HOME
 from emotion.prediction.members import Member
+from emotion.records import Clip, Labels, Named, Record
 from emotion.telling import tell
-from emotion.training.setup import FEATURE_SETTINGS
 
-MEDIA = (*qia2020.MEDIA, ".m4v", ".mpg", ".mpeg", ".3gp", ".mp3", ".ogg", ".opus", ".aac", ".wma")
+MEDIA = (
+    *(".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".3gp", ".flv"),
+    *(".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"),
+)
 
 
 class Item(NamedTuple):
@@ -105,21 +108,18 @@ def _media_clip(path: Path, member: Member) -> Clip:
     return Clip(identifier, path.stem, path, "input", speaker, labels, text)
 
 
-def _parse_name(stem: str, corpus: str) -> tuple[str, str | None, Labels]:
+def _parse_name(stem: str, corpus: str) -> Named:
     """FileID, speaker and labels, where the name has the form of the corpus the model was trained
     on.
     """
-    if corpus == "qia2020":
-        try:
-            identifier, labels = qia2020.parse_name(stem)
-        except UserError:  # only looks like a label
-            return stem, None, Labels()
-        return identifier, None, labels or Labels()
-    match = ravdess.NAME.match(stem) if corpus == "ravdess" else None
-    if match is None or not 1 <= int(match["emotion"]) <= len(ravdess.CLASS_NAMES):
-        return stem, None, Labels()
-    emotion = int(match["emotion"]) - 1
-    return stem, match["actor"], Labels(emotion, emotion, emotion)
+    nothing = Named(stem, None, Labels())
+    if corpus not in registry.CORPORA:
+        return nothing
+    parse = getattr(registry.load("CORPORA", corpus), "parse_name", None)
+    try:
+        return parse(stem) if parse else nothing
+    except UserError:  # only looks like a label
+        return nothing
 
 
 def _stored(store: FeatureStore, split: str, members: Sequence[Member]) -> list[Item]:
@@ -182,7 +182,7 @@ def _parse_folds(config: dict[str, Any]) -> Folds:
 def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
     """Refuse features that were made otherwise than those the model was trained on."""
     for name in _settings_read(member):
-        wanted = member.checkpoint.features.get(name)
+        wanted = member.settings.get(name)
         if found.get(name) != wanted:
             raise UserError(
                 f"{store.root}: its features were made with {name} {found.get(name)}, "
@@ -192,30 +192,26 @@ def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
 
 def _settings_read(member: Member) -> list[str]:
     """The settings of preprocessing that decide what this model is shown."""
-    inputs = member.inputs
-    settings = [*FEATURE_SETTINGS["speech"]] if inputs.speech else []
-    if inputs.face:
-        settings += [
-            s for s in FEATURE_SETTINGS["face"] if inputs.face == "embedding" or s != "vggface"
-        ]
-    return [*settings, *(FEATURE_SETTINGS["text"] if inputs.text else ())]
+    return [s for part in member.recipe.parts for s in feature_named(part.feature).settings]
 
 
 def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:
-    """Refuse media files where a model knows speech that was cut and scaled by another rule."""
+    """Refuse media files where a model knows features that this program makes no more."""
     media = next((item for item in items if item.store is None), None)
-    for member in members:
-        if media is not None and member.inputs.speech and member.settings.audio != ANALYSIS:
-            raise UserError(
-                f"{member.checkpoint.path}: was trained on speech that an earlier version cut and "
-                "scaled; run preprocess.py into another --features_dir and train it again"
-            )
+    for member in members if media is not None else ():
+        for part in member.recipe.parts:
+            reason = feature_named(part.feature).outdated(member.settings)
+            if reason:
+                raise UserError(
+                    f"{member.checkpoint.path}: {reason}; run preprocess.py into another "
+                    "--features_dir and train it again"
+                )
 
 
 def _check_speakers(items: Sequence[Item], members: Sequence[Member]) -> None:
-    """Refuse media files where a model wants to know whose voice it is."""
+    """Refuse media files where a model wants to know whose clip it is."""
     media = next((item for item in items if item.store is None), None)
-    member = next((member for member in members if member.inputs.by_speaker), None)
+    member = next((m for m in members if m.by_speaker), None)
     if media is not None and member is not None:
         raise UserError(
             f"--input {media.name}: {member.checkpoint.path} reads speech normalised by speaker, "

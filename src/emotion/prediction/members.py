@@ -1,23 +1,23 @@
 """The models that answer: checkpoints rebuilt, averaged, calibrated, and their answers joined."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from emotion.data.dataset import Inputs
+from emotion import registry
 from emotion.errors import UserError, first_line
+from emotion.inputs.extraction import feature_named
 from emotion.models.checkpoint import BEST, Checkpoint, find_checkpoints, load_checkpoint
 from emotion.models.devices import place
 from emotion.paths import HOME
 from emotion.prediction.calibration import read_temperature
-from emotion.preprocessing.pipeline import FeatureSettings
-from emotion.training.options import MODES
-from emotion.training.setup import inputs_of
+from emotion.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,30 @@ class Member:
     name: str
     checkpoint: Checkpoint
     model: nn.Module
-    inputs: Inputs
-    settings: FeatureSettings
+    settings: dict[str, Any]  # what its features were made with, as in features.json
     temperature: float
 
     @property
+    def recipe(self) -> Recipe:
+        """What it is made of and reads."""
+        return self.checkpoint.recipe
+
+    @property
     def mode(self) -> str:
-        """speech, face, text or multimodal."""
+        """A modality, or multimodal."""
         return self.checkpoint.mode
+
+    @property
+    def by_speaker(self) -> bool:
+        """Whether it wants to know whose clip it is."""
+        return any(
+            feature_named(part.feature).by_speaker(part.reading) for part in self.recipe.parts
+        )
 
     @property
     def head(self) -> str:
         """The head whose answer counts."""
-        return "integrated" if self.mode == "multimodal" else self.mode
+        return self.recipe.main_head
 
 
 def load_members(
@@ -70,16 +81,14 @@ def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> 
     path = checkpoint.path
     try:
         model = checkpoint.build()
-        names = {field.name for field in fields(FeatureSettings)}
-        settings = {"audio": ""} | {k: v for k, v in checkpoint.features.items() if k in names}
-        if len(checkpoint.class_names) != checkpoint.options.n_classes:
+        settings = {k: v for k, v in checkpoint.features.items() if k != "corpus"}
+        if len(checkpoint.class_names) != checkpoint.recipe.n_classes:
             raise ValueError("its class names do not fit its model")
         return Member(
             name=_name(path),
             checkpoint=checkpoint,
             model=place(model, device).eval(),
-            inputs=inputs_of(checkpoint.options),
-            settings=FeatureSettings(**settings),
+            settings=settings,
             temperature=read_temperature(path) if temperature else 1.0,
         )
     except (RuntimeError, AttributeError, TypeError, ValueError) as error:
@@ -95,7 +104,7 @@ def _name(path: Path) -> str:
 
 
 def _find(given: str, logs: Path) -> list[Path]:
-    return find_checkpoints("--weights", given, logs, MODES)
+    return find_checkpoints("--weights", given, logs, (*registry.modalities(), registry.FUSED))
 
 
 def _run_checkpoints(given: str, logs: Path) -> list[Path]:
@@ -115,7 +124,7 @@ def _average(paths: list[Path], device: torch.device) -> Member:
     checkpoints = sorted((load_checkpoint(path) for path in paths), key=lambda c: c.epoch)
     newest = checkpoints[-1]
     for checkpoint in checkpoints:
-        if asdict(checkpoint.options) != asdict(newest.options):
+        if checkpoint.recipe != newest.recipe:
             raise UserError(
                 f"{checkpoint.path}: is another model than {newest.path}; --average_weights True "
                 "wants the checkpoints of one run"

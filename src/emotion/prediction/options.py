@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from emotion import registry
 from emotion.command_line import flag
 from emotion.machine import cores
 
 
 @dataclass
-class PredictOptions:
+class General:
     """One field is one flag; groups are those of ``--help``."""
 
     weights: list[str] = flag(  # noqa: RUF009
@@ -21,6 +22,9 @@ class PredictOptions:
         [], "video or audio files, folders of them, or folders such as features/test", "what",
         type=str,
     )  # fmt: skip
+    extend: list[str] = flag(  # noqa: RUF009
+        [], "Python files that bring what a model was made with", "what", type=str
+    )
     split: str = flag("", "a split of --features_dir, in place of --input", "what")
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
     output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
@@ -39,10 +43,6 @@ class PredictOptions:
     temperature: bool = flag(
         True, "use the temperature stored beside a checkpoint, where there is one", "answers"
     )
-    vggface_weights: str = flag(
-        "auto", "VGG-Face weights for face models that read embeddings: a file, auto or none",
-        "answers",
-    )  # fmt: skip
 
     timeline: bool = flag(False, "answer every window of a longer recording", "over time")
     window: float = flag(4.0, "seconds of a window", "over time", low=0.5, high=60.0)
@@ -84,3 +84,12 @@ class PredictOptions:
     )
     threads: int = flag(cores(), "CPU threads of the model", "running", low=1, high=1024)
     logs_dir: str = flag("", "where runs are, for messages; logs/ beside the script", "running")
+
+
+PredictOptions = registry.joined(
+    "PredictOptions",
+    General,
+    [line.module for line in registry.FEATURES.values()],
+    "Extraction",
+    only="predict",
+)

@@ -65,7 +65,9 @@ def _inputs(
     for root in {item.store.root for item in items if item.store is not None}:
         yield from root.glob("*.json")
         yield from root.glob("*/*.csv")
-    yield from (Path(given) for given in (options.labels, options.vggface_weights) if given)
+    yield from (
+        Path(given) for given in (options.labels, getattr(options, "vggface_weights", "")) if given
+    )
 
 
 def _key(path: Path) -> tuple[int, int] | None:

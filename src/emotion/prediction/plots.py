@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 
-from emotion.inputs.audio import F_MAX, F_MIN, FRAME_SECONDS
+from emotion.clock import FRAME_SECONDS
+from emotion.inputs.audio import F_MAX, F_MIN
 from emotion.inputs.face_track import FaceTrack
 from emotion.models.plots import save
 from emotion.prediction.attention import Attention
@@ -61,17 +62,27 @@ def draw_mistake(scene: Scene, path: Path) -> None:
     save(figure, path)
 
 
-def draw_attention(scene: Scene, attention: dict[str, Attention], path: Path) -> None:
-    """Sound, faces and words, each with the share of attention that falls on it."""
-    rows = [name for name in ("speech", "face", "text") if name in attention]
-    figure = Figure(figsize=(9, 1.7 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-    for axis, name in zip(axes, rows, strict=True):
-        if name == "speech":
+def draw_attention(
+    scene: Scene, attention: dict[str, Attention], backdrops: dict[str, str], path: Path
+) -> None:
+    """Each modality, with the share of attention that falls on it.
+
+    Args:
+        scene: the clip.
+        attention: by modality.
+        backdrops: modality -> what stands behind it: ``Feature.backdrop``.
+        path: where the PNG goes.
+    """
+    figure = Figure(figsize=(9, 1.7 * len(attention)), layout="constrained")
+    axes = figure.subplots(len(attention), 1, squeeze=False)[:, 0]
+    for axis, (name, own) in zip(axes, attention.items(), strict=True):
+        backdrop = backdrops.get(name, "")
+        axis.set(xlim=(scene.start, scene.end), yticks=[], ylabel=name)
+        if backdrop == "sound":
             _sound(axis, scene)
-        elif name == "face":
+        elif backdrop == "faces":
             _faces_over_time(axis, scene, place=0.68)
-        _look(axis, attention[name], scene, share=0.4 if name == "face" else 1.0)
+        _look(axis, own, scene, share=0.4 if backdrop == "faces" else 1.0)
     save(figure, path)
 
 
@@ -196,7 +207,8 @@ def _look(axis: Axes, attention: Attention, scene: Scene, share: float) -> None:
     top = max(1e-6, 1.1 * weights.max() / share)
     if time is None:
         axis.bar(np.arange(1, len(weights) + 1), weights, color=LOOK)
-        axis.set(xlabel="word", ylabel="words", ylim=(0, top), xlim=(0.4, len(weights) + 0.6))
+        axis.set(xlabel="step", ylim=(0, top), xlim=(0.4, len(weights) + 0.6))
+        axis.set_yticks([])
         return
     own = axis.twinx()
     middle = scene.start + time

@@ -1,23 +1,24 @@
 """Items to answers: read, batched, answered by every model, joined; in input order."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy.special import softmax
 from tqdm import tqdm
 
+from emotion import registry
 from emotion.data.dataset import Sample, collate
-from emotion.inputs.store import Record
+from emotion.inputs.extraction import feature_named
 from emotion.metrics import join
+from emotion.models.evaluate import evaluate
 from emotion.prediction.inputs import Item
 from emotion.prediction.members import Member
 from emotion.prediction.reading import MOST_FRAMES, ItemReader, Prepared, Reading, load
+from emotion.recipe import Recipe
+from emotion.records import Record
 from emotion.telling import tell
-from emotion.training.loop import evaluate
-from emotion.training.setup import MODALITIES
 
 EVERYTHING = ""  # no modality is hidden
 
@@ -47,7 +48,8 @@ class Predictor:
         ensemble: ``mean`` or ``geometric``.
         n_views: views of a clip to average.
         hide: also answer with each modality hidden.
-        weights: of VGG-Face, where a model reads embeddings of media files.
+        options: the flags of predict.py, some of which are features' own.
+        blocked: features that cannot be made of media files here.
         may: (items, models) bool, which model is asked about which item; all without.
     """
 
@@ -58,7 +60,8 @@ class Predictor:
         ensemble: str = "mean",
         n_views: int = 1,
         hide: bool = False,
-        weights: Path | None = None,
+        options: Any = None,
+        blocked: Sequence[str] = (),
         may: np.ndarray | None = None,
     ) -> None:
         self.members = members
@@ -66,16 +69,18 @@ class Predictor:
         self.device = device
         self.ensemble = ensemble
         self.n_views = n_views
-        self.weights = weights
-        self.hidden = (EVERYTHING, *MODALITIES) if hide else (EVERYTHING,)
-        pairs = [Reading(member.settings, member.inputs) for member in members]
-        self.readings = list(dict.fromkeys(pairs))
-        self.reading_of = [self.readings.index(pair) for pair in pairs]
+        self.options = options
+        self.blocked = blocked
+        modalities = (name for member in members for name in member.recipe.modalities)
+        self.hidden = (EVERYTHING, *dict.fromkeys(modalities)) if hide else (EVERYTHING,)
+        each = [Reading.of(member) for member in members]
+        self.readings = list(dict.fromkeys(each))
+        self.reading_of = [self.readings.index(reading) for reading in each]
         self.n_classes = len(members[0].checkpoint.class_names)
 
     def reader(self, items: Sequence[Item]) -> ItemReader:
         """The items as these models read them."""
-        return ItemReader(items, self.readings, self.weights, self.n_views)
+        return ItemReader(items, self.readings, self.options, self.n_views, self.blocked)
 
     def answers(
         self, items: Sequence[Item], batch_size: int, num_workers: int, clip_timeout: float = 0.0
@@ -117,7 +122,7 @@ class Predictor:
             views = [self._views_for(number, one) for one in prepared]
             if member.mode != hidden:
                 whose = np.repeat(np.arange(len(views)), [len(own) for own in views])
-                hide = hidden if member.mode == "multimodal" else EVERYTHING
+                hide = hidden if hidden in member.recipe.modalities else EVERYTHING
                 found = self._probabilities(member, [v for own in views for v in own], hide)
                 for row in np.unique(whose):
                     answers[number, row] = found[whose == row].mean(axis=0)
@@ -132,19 +137,20 @@ class Predictor:
         """(samples, classes)."""
         if not samples:
             return np.zeros((0, self.n_classes))
-        batches = [collate(part) for part in _parts_that_fit(samples)]
+        batches = [collate(part) for part in _parts_that_fit(samples, member.recipe)]
         ids = [name for batch in batches for name in batch.ids]
         answers = evaluate(member.model, batches, ids, self.device, without=hidden)
         logits = answers.logits[member.head].astype(np.float64)
         return softmax(logits / member.temperature, axis=1)
 
 
-def _parts_that_fit(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+def _parts_that_fit(samples: Sequence[Sample], recipe: Recipe) -> Iterator[list[Sample]]:
     """Samples in order, as many at once as come to ``MOST_FRAMES`` when padded to the longest."""
     part: list[Sample] = []
     longest = 0
+    heard = [p.modality for p in recipe.parts if p.kind == registry.SPECTROGRAM]
     for sample in samples:
-        frames = 1 if sample.speech is None else sample.speech.shape[1]
+        frames = max((len(sample.steps[name].mask) for name in heard), default=1)
         if part and max(longest, frames) * (len(part) + 1) > MOST_FRAMES:
             yield part
             part, longest = [], 0
@@ -154,17 +160,12 @@ def _parts_that_fit(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
 
 
 def present(record: Record | None, readings: Sequence[Reading]) -> list[str]:
-    """Which modalities of a clip the models read: speech, face, text."""
+    """Which modalities of a clip the models read."""
     if record is None:
         return []
-    faces = {reading.inputs.face for reading in readings} - {""}
-    there = {
-        "speech": any(reading.inputs.speech for reading in readings)
-        and record.speech_state == "ok",
-        "face": any(record.state(kind) == "ok" for kind in faces),
-        "text": any(reading.inputs.text for reading in readings) and record.text_state == "ok",
-    }
-    return [name for name in MODALITIES if there[name]]
+    parts = [part for reading in readings for part in reading.recipe.parts]
+    there = {part.modality for part in parts if record.state(part.feature) == "ok"}
+    return [name for name in registry.modalities() if name in there]
 
 
 def explain(answer: Answer, readings: Sequence[Reading]) -> str:
@@ -180,30 +181,10 @@ def warn(line: str) -> None:
     tell(f"warning: {line}")
 
 
-_ABSENT = {
-    "absent": "has no {stream}",
-    "silent": "has no voice: it is silent",
-    "no_face": "shows no face",
-    "skipped": "has no face embeddings: give --vggface_weights FILE",
-    "empty": "has no words",
-    "failed": "has no readable {stream}",
-}
-_STREAMS = {"speech": "audio", "video": "video", "embedding": "face", "text": "word embeddings"}
-
-
 def _absences(record: Record, readings: Sequence[Reading]) -> list[str]:
-    kinds = {
-        kind
-        for reading in readings
-        for kind, on in (
-            ("speech", reading.inputs.speech),
-            (reading.inputs.face, bool(reading.inputs.face)),
-            ("text", reading.inputs.text),
-        )
-        if on
-    }
+    read = {name for reading in readings for name in reading.features}
     return [
-        _ABSENT[record.state(kind)].format(stream=_STREAMS[kind])
-        for kind in ("speech", "video", "embedding", "text")
-        if kind in kinds
+        feature_named(name).reasons.get(record.state(name), f"has no {name} features")
+        for name in registry.FEATURES
+        if name in read
     ]

@@ -1,97 +1,49 @@
-"""Items to samples: the code of preprocess.py and train.py, with the features held in memory."""
+"""Items to samples: the code of preprocess.py and train.py, on one clip after another."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import cv2
-import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from emotion.corpora import Labels
-from emotion.data.dataset import FeatureDataset, Inputs, Sample
-from emotion.data.examples import Example
-from emotion.data.speakers import SpeakerNorms
+from emotion import registry
+from emotion.clock import FRAME_SECONDS
+from emotion.data.dataset import Sample, read_sample, readers_of
 from emotion.errors import UserError, first_line
-from emotion.inputs.audio import FRAME_SECONDS
-from emotion.inputs.face_track import FaceTrack
-from emotion.inputs.store import Failure, FeatureStore, Record
+from emotion.inputs.extraction import Extractor, feature_named
+from emotion.inputs.store import StoredClip
 from emotion.prediction.inputs import Item
+from emotion.prediction.members import Member
 from emotion.prediction.views import views_of
-from emotion.preprocessing.jobs import Job, process
-from emotion.preprocessing.pipeline import FeatureSettings, Tools
+from emotion.recipe import Recipe
+from emotion.records import ClipFeatures, Record
 from emotion.workers import Crew, Lost, in_order
 
 MOST_FRAMES = 20_000  # of a clip, 5 minutes: a network holds a GB of EfficientNet-B0 for each 4,000
 AHEAD = 64  # items that may be read before an earlier one is
 
 
-class MemoryStore(FeatureStore):
-    """``features/`` of one clip, held in memory."""
-
-    def __init__(self) -> None:
-        super().__init__(Path("memory"))
-        self.kept: dict[str, Any] = {}
-
-    def write_array(self, split: str, modality: str, name: str, values: np.ndarray) -> None:
-        """Keep speech (128, T) or an embedding (F, 512)."""
-        self.kept[modality] = values
-
-    def read_array(self, split: str, modality: str, name: str) -> np.ndarray:
-        """What ``write_array`` was given."""
-        return self.kept[modality]
-
-    def write_faces(self, split: str, stem: str, track: FaceTrack) -> None:
-        """Keep the face crops."""
-        self.kept["video"] = track
-
-    def read_faces(self, split: str, stem: str) -> FaceTrack:
-        """What ``write_faces`` was given."""
-        return self.kept["video"]
-
-    def read_face_clock(self, split: str, stem: str) -> tuple[np.ndarray, np.ndarray]:
-        """``time`` (F,) in seconds and ``found`` (F,)."""
-        return self.kept["video"].time, self.kept["video"].found
-
-    def write_text(self, split: str, identifier: str, words: np.ndarray) -> None:
-        """Keep word embeddings (W, D)."""
-        self.kept["text"] = words
-
-    def read_text(self, split: str, identifier: str) -> np.ndarray:
-        """What ``write_text`` was given."""
-        return self.kept["text"]
-
-
 class Reading(NamedTuple):
     """What a model reads of a clip; models that read alike share it."""
 
-    settings: FeatureSettings
-    inputs: Inputs
+    settings: tuple[tuple[str, Any], ...]  # what the features are made with
+    recipe: Recipe  # without the networks
 
+    @classmethod
+    def of(cls, member: Member) -> "Reading":
+        """What one model reads."""
+        parts = tuple(replace(p, encoder="", network=None) for p in member.recipe.parts)
+        recipe = Recipe(member.mode, 0, parts)
+        return cls(tuple(sorted(member.settings.items())), recipe)
 
-class Features(NamedTuple):
-    """The features of one clip, wherever they lie."""
-
-    store: FeatureStore
-    split: str
-    record: Record
-    failures: list[Failure]
-    norms: Mapping[bool, SpeakerNorms] = MappingProxyType({})  # by whether clips keep their level
-
-    def sample(self, inputs: Inputs, name: str) -> Sample:
-        """The arrays that a model reads, under ``name``.
-
-        Raises:
-            UserError: a file is missing or damaged.
-        """
-        example = Example(self.split, self.record, -1, -1, -1)
-        norms = self.norms.get(inputs.speech_level)
-        dataset = FeatureDataset(self.store, [example], inputs, norms=norms)
-        return dataset[0, 0]._replace(id=name)
+    @property
+    def features(self) -> list[str]:
+        """Names of what is read."""
+        return [part.feature for part in self.recipe.parts]
 
 
 class Prepared(NamedTuple):
@@ -104,24 +56,34 @@ class Prepared(NamedTuple):
 
 
 class ItemReader(Dataset):
-    """Items by number, read for every ``Reading``; a bad one is never an exception."""
+    """Items by number, read for every ``Reading``; a bad one is never an exception.
+
+    Args:
+        items: files and clips of features.
+        readings: of the models.
+        options: the flags of predict.py, some of which are features' own.
+        n_views: of each clip.
+        blocked: features that cannot be made here.
+    """
 
     def __init__(
         self,
         items: Sequence[Item],
         readings: Sequence[Reading],
-        weights: Path | None = None,
+        options: Any = None,
         n_views: int = 1,
+        blocked: Sequence[str] = (),
     ) -> None:
         self.items = list(items)
         self.readings = readings
-        self.weights = weights
+        self.options = options
         self.n_views = n_views
+        self.blocked = blocked
         stores = {item.store.root: item.store for item in items if item.store is not None}
-        levels = {r.inputs.speech_level for r in readings if r.inputs.by_speaker}
-        self.norms = {
-            root: {level: SpeakerNorms(store, level) for level in levels}
-            for root, store in stores.items()
+        self.readers = {
+            (root, reading): readers_of(reading.recipe, stores.get(root))
+            for root in (*stores, None)
+            for reading in readings
         }
 
     def __len__(self) -> int:
@@ -141,62 +103,85 @@ class ItemReader(Dataset):
         """An item of which nothing could be read."""
         return Prepared(index, None, [[] for _ in self.readings], [reason])
 
-    def features(self, index: int, settings: FeatureSettings) -> Features:
-        """The features of one item: those stored, or extracted now.
+    def features(self, index: int, reading: Reading) -> tuple[ClipFeatures, list[str]]:
+        """The features of one item, stored or extracted now, and what was wrong with it.
 
         Raises:
             UserError: a file is missing or damaged.
         """
         item = self.items[index]
         if item.store is not None:
-            norms = self.norms[item.store.root]
-            return Features(item.store, item.clip.split, item.record, [], norms)
-        store = MemoryStore()
-        # the stem names files, of which there are none here: it may be too long for one
-        job = Job(item.clip._replace(labels=Labels(), stem="clip"), None)
-        outcome = process(job, store, (), settings, self.tools[settings])
-        return Features(store, item.clip.split, outcome.record, outcome.failures)
+            return StoredClip(item.store, item.clip.split, item.record), []
+        found = self.extractors[reading.settings].extract(item.clip)
+        return found.clip(item.clip), [f"{stage}: {reason}" for stage, reason in found.failures]
 
     @cached_property
-    def tools(self) -> dict[FeatureSettings, Tools]:
+    def extractors(self) -> dict[tuple, Extractor]:
         """By settings; made in the process that works with them."""
-        tools: dict[FeatureSettings, Tools] = {}
-        for settings, inputs in self.readings:
-            made = tools.setdefault(settings, Tools(None, faces=False))
-            made.faces |= bool(inputs.face)
-            if inputs.face == "embedding":
-                made.weights = self.weights
-        return tools
+        wanted: dict[tuple, list[str]] = {}
+        for reading in self.readings:
+            wanted.setdefault(reading.settings, []).extend(reading.features)
+        return {
+            settings: Extractor(
+                dict(settings), self.options, features=features, blocked=self.blocked
+            )
+            for settings, features in wanted.items()
+        }
 
     def _prepare(self, index: int) -> Prepared:
-        found = {
-            s: self.features(index, s) for s in dict.fromkeys(r.settings for r in self.readings)
-        }
-        failures = [f"{f.stage}: {f.reason}" for one in found.values() for f in one.failures]
-        samples, records = [], []
+        found: dict[tuple, tuple[ClipFeatures, list[str]]] = {}
+        failures, samples, records = [], [], []
         for reading in self.readings:
-            features = found[reading.settings]
-            misfits = {
-                "text_state": _misfit(features, reading.inputs),
-                "speech_state": _too_long(features, reading.inputs),
-            }
-            for state, reason in misfits.items():
-                if reason:
-                    failures.append(reason)
-                    record = features.record._replace(**{state: "failed"})
-                    features = features._replace(record=record)
-            samples.append(self._views(index, features, reading.inputs))
-            records.append(features.record)
-        reads_text = [r for r, x in zip(records, self.readings, strict=True) if x.inputs.text]
-        fitting = [record for record in reads_text if record.text_state == "ok"]
-        record = [*fitting, *reads_text, *records][0]
-        return Prepared(index, record, samples, list(dict.fromkeys(failures)))
+            if reading.settings not in found:
+                found[reading.settings] = self.features(index, reading)
+                failures += found[reading.settings][1]
+            clip = found[reading.settings][0]
+            states = dict(clip.record.states)
+            for feature, reason in _misfits(clip, reading.recipe).items():
+                failures.append(reason)
+                states[feature] = "failed"
+            clip = _Judged(clip, clip.record._replace(states=states))
+            samples.append(self._views(index, clip, reading))
+            records.append(clip.record)
+        return Prepared(index, _joined(records), samples, list(dict.fromkeys(failures)))
 
-    def _views(self, index: int, features: Features, inputs: Inputs) -> list[Sample]:
-        if not inputs.usable(features.record):
+    def _views(self, index: int, clip: ClipFeatures, reading: Reading) -> list[Sample]:
+        if not reading.recipe.usable(clip.record):
             return []
-        views = views_of(features.sample(inputs, ""), self.n_views, inputs.speech_frames)
+        views = views_of(self.sample(index, clip, reading), reading.recipe, self.n_views)
         return [view._replace(id=f"{index}.{number}") for number, view in enumerate(views)]
+
+    def sample(self, index: int, clip: ClipFeatures, reading: Reading) -> Sample:
+        """The arrays that a model reads.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        store = self.items[index].store
+        return read_sample(clip, self.readers[store.root if store else None, reading])
+
+
+class _Judged(NamedTuple):
+    """The features of a clip under a record that leaves out what a model cannot read."""
+
+    clip: ClipFeatures
+    record: Record
+
+    def read(self, feature: str) -> Any:
+        return self.clip.read(feature)
+
+    def place(self, feature: str) -> str:
+        return self.clip.place(feature)
+
+
+def _joined(records: Sequence[Record]) -> Record:
+    """One record whose states are ok where any is."""
+    states: dict[str, str] = {}
+    for record in records:
+        for name, state in record.states.items():
+            if states.setdefault(name, state) != "ok":
+                states[name] = state
+    return records[0]._replace(states=states)
 
 
 def load(
@@ -242,21 +227,22 @@ def _read(index: int) -> Prepared:
     return reader_here()[index]
 
 
-def _misfit(features: Features, inputs: Inputs) -> str:
-    """Why the words of a clip are none for this model, or nothing."""
-    if not inputs.text or features.record.text_state != "ok":
-        return ""
-    width = features.store.read_text(features.split, features.record.id).shape[1]
-    if width == inputs.text_dim:
-        return ""
-    return f"text: its words have {width} numbers each, the model reads {inputs.text_dim}"
-
-
-def _too_long(features: Features, inputs: Inputs) -> str:
-    """Why the speech of a clip is more than a network can hold, or nothing."""
-    if not inputs.speech or features.record.frames <= MOST_FRAMES:
-        return ""
-    return (
-        f"speech: lasts {features.record.frames * FRAME_SECONDS:.0f} s, more than "
-        f"{MOST_FRAMES * FRAME_SECONDS:.0f}; give --timeline True"
-    )
+def _misfits(clip: ClipFeatures, recipe: Recipe) -> dict[str, str]:
+    """Features of a clip that are none for this model, and why."""
+    found = {}
+    for part in recipe.parts:
+        if clip.record.state(part.feature) != "ok":
+            continue
+        frames = int(clip.record.fact("frames"))
+        if part.kind == registry.SPECTROGRAM and frames > MOST_FRAMES:
+            found[part.feature] = (
+                f"{part.feature}: lasts {frames * FRAME_SECONDS:.0f} s, more than "
+                f"{MOST_FRAMES * FRAME_SECONDS:.0f}; give --timeline True"
+            )
+        made = feature_named(part.feature)
+        width = part.width if made.of_media else made.width(clip.read(part.feature))
+        if width != part.width:
+            found[part.feature] = (
+                f"{part.feature}: its steps have {width} numbers each, the model reads {part.width}"
+            )
+    return found

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from emotion.errors import UserError, first_line
 from emotion.files import read_csv, write_atomic, write_json
+from emotion.inputs.extraction import feature_named
 from emotion.models.checkpoint import BEST
 from emotion.models.plots import CURVES, draw_confusion, draw_curves
 from emotion.prediction.attention import attention_over_time
@@ -19,9 +20,10 @@ from emotion.prediction.judges import Judges
 from emotion.prediction.members import Member
 from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
 from emotion.prediction.predictor import Answer, Predictor, present, warn
-from emotion.prediction.reading import ItemReader
+from emotion.prediction.reading import ItemReader, Reading
 from emotion.prediction.scenes import scene_of
 from emotion.prediction.scores import System, compare, reliability
+from emotion.records import ClipFeatures
 
 TEMPLATE = "report.html"
 NUMBERS = "report.json"
@@ -181,17 +183,21 @@ class Report:
         """The model whose view of a clip is shown: of those that answered, a fused one if any."""
         answered = np.isfinite(self.answers[row].members).all(axis=1)
         able = [member for member, did in zip(self.members, answered, strict=True) if did]
-        return next((member for member in able if member.mode == "multimodal"), able[0])
+        return max(able, key=lambda member: len(member.recipe.parts))
+
+    def _features(self, row: int, member: Member) -> ClipFeatures:
+        return self.reader.features(row, Reading.of(member))[0]
 
     def _scene(self, row: int, member: Member) -> Scene:
-        features = self.reader.features(row, member.settings)
-        return scene_of(self.answers[row].item, features)
+        return scene_of(self.answers[row].item, self._features(row, member))
 
     def _draw_attention(self, row: int, path: Path) -> None:
         member = self._looker(row)
-        sample = self.reader.features(row, member.settings).sample(member.inputs, "clip")
+        clip = self._features(row, member)
+        sample = self.reader.sample(row, clip, Reading.of(member))
         attention = attention_over_time(member, sample, self.predictor.device)
-        draw_attention(self._scene(row, member), attention, path)
+        backdrops = {p.modality: feature_named(p.feature).backdrop for p in member.recipe.parts}
+        draw_attention(scene_of(self.answers[row].item, clip), attention, backdrops, path)
 
     def _draw_curves(self) -> None:
         """Learning curves of the members that lie in a run folder."""

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from emotion import registry
 from emotion.errors import UserError
-from emotion.frozen.vggface import FaceEmbedder, find_weights, fingerprint
+from emotion.inputs.extraction import extraction_of, feature_named
 from emotion.machine import allow_tf32
-from emotion.models.devices import choose_device
+from emotion.models.devices import choose_device, loader_workers
 from emotion.prediction.answers import write_answers
 from emotion.prediction.calibration import fit_temperature, write_calibration
 from emotion.prediction.export import export
@@ -22,7 +23,6 @@ from emotion.prediction.predictor import Answer, Predictor, explain, warn
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
 from emotion.prediction.timeline import write_timelines
 from emotion.telling import note, say
-from emotion.training.setup import loader_workers
 
 REPORTED = {
     "WA": "accuracy",
@@ -153,10 +153,16 @@ def _predictor(
     device: torch.device,
     judges: Judges | None = None,
 ) -> Predictor:
-    weights = _vggface(options.vggface_weights, members, items)
-    may = judges.may if judges else None
-    hide = bool(options.report)
-    return Predictor(members, device, options.ensemble, options.tta, hide, weights, may)
+    return Predictor(
+        members,
+        device,
+        options.ensemble,
+        options.tta,
+        hide=bool(options.report),
+        options=options,
+        blocked=_blocked(options, members, items),
+        may=judges.may if judges else None,
+    )
 
 
 def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -> list[Answer]:
@@ -172,32 +178,34 @@ def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -
     return answers
 
 
-def _vggface(choice: str, members: Sequence[Member], items: Sequence[Item]) -> Path | None:
-    """The VGG-Face weights that the models were trained on, where they are needed.
+def _blocked(
+    options: PredictOptions, members: Sequence[Member], items: Sequence[Item]
+) -> list[str]:
+    """Features that the models read and that cannot be made of media files here.
 
     Raises:
-        UserError: the file is another one, or it cannot be had and a model reads nothing else.
+        UserError: a model reads nothing else, or what is here is not what it was trained on.
     """
-    wanted = {m.settings.vggface: m for m in members if m.inputs.face == "embedding"}
-    wanted.pop(None, None)
-    if not wanted or all(item.store is not None for item in items):
-        return None
-    weights = find_weights(choice)
-    if weights is None:
-        for member in wanted.values():
-            if member.mode == "face":
+    if all(item.store is not None for item in items):
+        return []
+    blocked = {}
+    for member in members:
+        for part in member.recipe.parts:
+            feature = feature_named(part.feature)
+            if not feature.is_made(member.settings):
+                continue
+            own = registry.pick(extraction_of(part.feature), options)
+            try:
+                reason = feature.obstacle(member.settings, own)
+            except UserError as error:
+                raise UserError(f"{error}; {member.checkpoint.path} wants that") from error
+            if reason and len(member.recipe.parts) == 1:
                 raise UserError(
-                    f"{member.checkpoint.path}: reads VGG-Face embeddings; give --vggface_weights "
-                    "FILE, or answer a split of features/"
+                    f"{member.checkpoint.path}: {feature.reasons['skipped']}, or answer a split of "
+                    "features/"
                 )
-        note("without VGG-Face weights faces count as absent")
-        return None
-    FaceEmbedder(weights)  # a file that is none fails here, and not in every clip
-    found = fingerprint(weights)
-    for mark, member in wanted.items():
-        if mark != found:
-            raise UserError(
-                f"--vggface_weights {weights}: is not the file that {member.checkpoint.path} was "
-                f"trained on (fingerprint {mark}, this one has {found})"
-            )
-    return weights
+            if reason:
+                blocked[part.feature] = reason
+    for reason in blocked.values():
+        note(reason)
+    return list(blocked)

@@ -1,35 +1,42 @@
 """What can be shown of a clip: its sound, spectrogram and faces."""
 
+from typing import Any
+
 import numpy as np
 
-from emotion.inputs.audio import FRAME_SECONDS, SAMPLE_RATE
+from emotion import registry
+from emotion.clock import SAMPLE_RATE
 from emotion.inputs.video import MediaError, read_waveform
 from emotion.prediction.inputs import Item
 from emotion.prediction.plots import Scene
-from emotion.prediction.reading import Features
+from emotion.records import ClipFeatures
 
 POINTS = 1500  # of a drawn waveform
 
 
-def scene_of(item: Item, features: Features) -> Scene:
+def scene_of(item: Item, clip: ClipFeatures) -> Scene:
     """The part of a clip that its features describe.
 
     Raises:
         UserError: a file is missing or damaged.
     """
-    record, store, split = features.record, features.store, features.split
-    log_mel = None
-    if record.speech_state == "ok":
-        log_mel = store.read_array(split, "speech", record.stem)
-    has_faces = record.video_state == "ok"
-    end = record.start + max(record.frames, 1) * FRAME_SECONDS
+    log_mel = _first(clip, registry.SPECTROGRAM)
+    start, end = clip.record.fact("start"), clip.record.fact("end")
     return Scene(
-        start=record.start,
+        start=start,
         end=end,
-        sound=_sound(item, log_mel, record.start, end),
+        sound=_sound(item, log_mel, start, end),
         log_mel=log_mel,
-        faces=store.read_faces(split, record.stem) if has_faces else None,
+        faces=_first(clip, registry.CROPS),
     )
+
+
+def _first(clip: ClipFeatures, kind: str) -> Any | None:
+    """The first feature of a kind that a clip has."""
+    for name, line in registry.FEATURES.items():
+        if line.kind == kind and clip.record.state(name) == "ok":
+            return clip.read(name)
+    return None
 
 
 def envelope(waveform: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from emotion.errors import UserError, first_line
 from emotion.files import LONGEST_NAME, write_csv
+from emotion.inputs.extraction import feature_named
+from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.video import MediaError
 from emotion.prediction.answers import shown
 from emotion.prediction.inputs import Item
@@ -20,14 +22,13 @@ from emotion.prediction.predictor import Answer, Predictor, present, warn
 from emotion.prediction.reading import ItemReader, crew_of, reader_here
 from emotion.prediction.recording import Recording, Span, WindowReader, read_recording, spans_of
 from emotion.prediction.scenes import envelope
-from emotion.preprocessing.pipeline import FeatureSettings
 from emotion.telling import printable
 from emotion.workers import Lost, in_order
 
 MOST_WINDOWS = 8  # at once: more are no faster, and 32 of 4 s take 2 GB in EfficientNet-B0
 TIMEOUT_BYTES = 10_000_000  # of a recording for which the time limit of a clip holds
 
-Recordings = dict[FeatureSettings, Recording]
+Recordings = dict[tuple, Recording]  # by settings
 
 
 class Timeline(NamedTuple):
@@ -80,7 +81,7 @@ def picture_path(output: Path, item: Item) -> Path:
 
 
 def _check(predictor: Predictor, items: Sequence[Item]) -> None:
-    if not any(r.inputs.speech or r.inputs.face for r in predictor.readings):
+    if not any(feature_named(n).of_media for r in predictor.readings for n in r.features):
         raise UserError("--timeline True: words carry no times; give a model of speech or face")
     stored = next((item for item in items if item.store is not None), None)
     if stored is not None:
@@ -94,8 +95,8 @@ def _timeline(
         warn(f"{item.name}: {recordings}; its row is empty")
         return None
     reader = predictor.reader([item])
-    longest = max(recordings.values(), key=lambda r: r.faces is not None)
-    spans = spans_of(longest.duration, options.window, options.hop)
+    longest = max(recordings.values(), key=lambda r: len(r.values))
+    spans = spans_of(longest.media.duration, options.window, options.hop)
     windows = WindowReader(reader, recordings, spans)
     answers: list[Answer] = []
     size = min(options.batch_size, MOST_WINDOWS)
@@ -130,11 +131,11 @@ def _read_here(index: int) -> Recordings | str:
 
 
 def _read(reader: ItemReader, index: int) -> Recordings | str:
-    path = reader.items[index].clip.path
+    clip = reader.items[index].clip
     try:
         return {
-            settings: read_recording(path, settings, tools)
-            for settings, tools in reader.tools.items()
+            settings: read_recording(clip, extractor)
+            for settings, extractor in reader.extractors.items()
         }
     except MediaError as error:
         return str(error)
@@ -160,11 +161,11 @@ def _rows(
 
 def _draw(timeline: Timeline, item: Item, class_names: Sequence[str], path: Path) -> None:
     recording = timeline.recording
-    sound = recording.waveform
+    sound = recording.media.waveform
     has_sound = sound is not None and sound.size
-    scene = Scene(
-        0.0, recording.duration, envelope(sound) if has_sound else None, None, recording.faces
-    )
+    faces = next((v for v in recording.values.values() if isinstance(v, FaceTrack)), None)
+    length = recording.media.duration
+    scene = Scene(0.0, length, envelope(sound) if has_sound else None, None, faces)
     centres = np.array([(span.start + span.end) / 2 for span in timeline.spans])
     probabilities = np.stack([answer.probabilities for answer in timeline.answers])
     window = timeline.spans[0].end - timeline.spans[0].start

@@ -3,42 +3,28 @@
 import os
 from typing import NamedTuple
 
-import numpy as np
-
-from emotion.corpora import Clip, Corpus
+from emotion import registry
 from emotion.errors import UserError
 from emotion.files import LONGEST_NAME, refuse_links, remove_partial_files
-from emotion.inputs.store import (
-    MODALITY_FOLDERS,
-    SUFFIXES,
-    Failure,
-    FeatureStore,
-    Record,
-)
+from emotion.inputs.extraction import Extracted, Extractor, feature_named
+from emotion.inputs.store import Failure, FeatureStore, StoredClip
 from emotion.preprocessing.journal import Known, Outcome
-from emotion.preprocessing.pipeline import (
-    ClipFeatures,
-    FeatureSettings,
-    Tools,
-    embed_faces,
-    extract,
-)
+from emotion.records import Clip, Corpus, Record
 
 
 class Job(NamedTuple):
-    """One clip's work; ``previous`` is its record where only the embedding is missing."""
+    """One clip's work; ``previous`` is its record where ``only`` some features are missing."""
 
     clip: Clip
-    previous: Record | None
+    previous: Record | None = None
+    only: tuple[str, ...] = ()
 
 
 def find_jobs(
-    store: FeatureStore,
-    corpus: Corpus,
-    known: Known,
-    settings: FeatureSettings,
+    store: FeatureStore, corpus: Corpus, known: Known, settings: dict[str, object]
 ) -> list[Job]:
-    """The clips whose record is missing, failed, or names files that are not there.
+    """The clips whose record is missing, failed, or names files that are not there; and those that
+    lack a feature which can be made now.
 
     ``corpus`` is this process's share: what a killed run left half written of it is swept away,
     while other processes may be writing their files.
@@ -48,31 +34,26 @@ def find_jobs(
     jobs = []
     for clip in corpus.clips:
         outcome = known.get((clip.split, clip.stem))
-        if outcome is None or not _is_done(clip, outcome.record, listing):
-            jobs.append(Job(clip, None))
-            continue
-        if outcome.record.embedding_state == "skipped" and settings.vggface:
-            jobs.append(Job(clip, outcome.record))
+        if outcome is None or _is_broken(clip, outcome.record, listing):
+            jobs.append(Job(clip))
+        elif lacking := _lacking(clip, outcome.record, settings):
+            jobs.append(Job(clip, outcome.record, lacking))
     return jobs
 
 
 def process(
-    job: Job,
-    store: FeatureStore,
-    class_names: tuple[str, ...],
-    settings: FeatureSettings,
-    tools: Tools,
+    job: Job, store: FeatureStore, class_names: tuple[str, ...], extractor: Extractor
 ) -> Outcome:
     """Extract and store the features of one clip."""
     clip = job.clip
-    if job.previous is not None and _embed(clip, store, tools):
-        return Outcome(clip.split, job.previous._replace(embedding_state="ok"), [])
+    if job.previous is not None and (added := _add(job, store, extractor)):
+        return added
     if len(clip.stem.encode()) > LONGEST_NAME:
         reason = f"its name has more than {LONGEST_NAME} bytes; rename it"
         return _outcome(clip, _nothing("name", reason), class_names)
-    features = extract(clip, settings, tools)
-    _store(store, clip, features)
-    return _outcome(clip, features, class_names)
+    found = extractor.extract(clip)
+    _store(store, clip, found)
+    return _outcome(clip, found, class_names)
 
 
 def lost(job: Job, reason: str, store: FeatureStore, class_names: tuple[str, ...]) -> Outcome:
@@ -80,72 +61,6 @@ def lost(job: Job, reason: str, store: FeatureStore, class_names: tuple[str, ...
     clip = job.clip
     _sweep(store, Corpus("", class_names, [clip]))
     return _outcome(clip, _nothing("process", reason), class_names)
-
-
-def _nothing(stage: str, reason: str) -> ClipFeatures:
-    states = dict.fromkeys(MODALITY_FOLDERS, "failed")
-    return ClipFeatures(states=states, failures=[(stage, reason)])
-
-
-def _embed(clip: Clip, store: FeatureStore, tools: Tools) -> bool:
-    """Add the embedding to stored crops; not to damaged ones, which are then made again."""
-    try:
-        embedding = embed_faces(store.read_faces(clip.split, clip.stem), tools.embedder)
-    except (UserError, ValueError):
-        return False
-    store.write_array(clip.split, "embedding", clip.stem, embedding)
-    return True
-
-
-def _outcome(clip: Clip, features: ClipFeatures, class_names: tuple[str, ...]) -> Outcome:
-    failures = [Failure(clip.stem, stage, reason) for stage, reason in features.failures]
-    return Outcome(clip.split, _record(clip, features, class_names), failures)
-
-
-def _sweep(store: FeatureStore, corpus: Corpus) -> None:
-    names: dict[str, set[str]] = {}
-    for clip in corpus.clips:
-        files = (_file_name(clip, modality) for modality in SUFFIXES)
-        names.setdefault(clip.split, set()).update(files)
-    for split, own in names.items():
-        for folder in MODALITY_FOLDERS.values():
-            refuse_links(store.root / split / folder, within=store.root)
-        remove_partial_files(store.root / split, own)
-
-
-def _file_name(clip: Clip, modality: str) -> str:
-    return (clip.id if modality == "text" else clip.stem) + SUFFIXES[modality]
-
-
-def _list_files(store: FeatureStore, corpus: Corpus) -> dict[tuple[str, str], set[str]]:
-    """File names by split and modality: one listing a folder is far quicker than a look a file."""
-    listing = {}
-    for split in {clip.split for clip in corpus.clips}:
-        for modality, folder in MODALITY_FOLDERS.items():
-            path = store.root / split / folder
-            listing[split, modality] = set(os.listdir(path)) if path.is_dir() else set()
-    return listing
-
-
-def _is_done(clip: Clip, record: Record, listing: dict[tuple[str, str], set[str]]) -> bool:
-    for modality in SUFFIXES:
-        state = record.state(modality)
-        name = _file_name(clip, modality)
-        has_file = state == "ok" or (modality == "video" and state == "no_face")
-        if state == "failed" or (has_file and name not in listing[clip.split, modality]):
-            return False
-    return not (clip.text and record.text_state == "absent")  # words may be put there later
-
-
-def _store(store: FeatureStore, clip: Clip, features: ClipFeatures) -> None:
-    if features.speech is not None:
-        store.write_array(clip.split, "speech", clip.stem, features.speech)
-    if features.faces is not None:
-        store.write_faces(clip.split, clip.stem, features.faces)
-    if features.embedding is not None:
-        store.write_array(clip.split, "embedding", clip.stem, features.embedding)
-    if features.text is not None:
-        store.write_text(clip.split, clip.id, features.text)
 
 
 def label_columns(clip: Clip, corpus: Corpus) -> dict[str, str]:
@@ -156,20 +71,81 @@ def label_columns(clip: Clip, corpus: Corpus) -> dict[str, str]:
     }
 
 
-def _record(clip: Clip, features: ClipFeatures, class_names: tuple[str, ...]) -> Record:
-    found = features.faces.found if features.faces is not None else np.zeros(0, bool)
-    return Record(
-        id=clip.id,
-        stem=clip.stem,
-        speaker=clip.speaker or "",
-        **label_columns(clip, Corpus("", class_names, ())),
-        duration=round(features.duration, 4),
-        start=round(features.interval.start, 4),
-        end=round(features.interval.end, 4),
-        frames=features.interval.frames,
-        face_frames=len(found),
-        face_coverage=round(float(found.mean()), 4) if len(found) else 0.0,
-        words=0 if features.text is None else len(features.text),
-        **{f"{modality}_state": features.states[modality] for modality in MODALITY_FOLDERS},
-        peak_db=None if features.peak_db is None else round(features.peak_db, 2),
-    )
+def _nothing(stage: str, reason: str) -> Extracted:
+    states = dict.fromkeys(registry.FEATURES, "failed")
+    return Extracted(states=states, failures=[(stage, reason)])
+
+
+def _add(job: Job, store: FeatureStore, extractor: Extractor) -> Outcome | None:
+    """Add what is missing to what is stored; None where that is damaged, and made again."""
+    clip, before = job.clip, job.previous
+    try:
+        found = extractor.extract(clip, StoredClip(store, clip.split, before), job.only)
+    except (UserError, ValueError):
+        return None
+    _store(store, clip, found)
+    record = before._replace(states=before.states | found.states, facts=before.facts | found.facts)
+    return Outcome(clip.split, record, [Failure(clip.stem, *failure) for failure in found.failures])
+
+
+def _outcome(clip: Clip, found: Extracted, class_names: tuple[str, ...]) -> Outcome:
+    failures = [Failure(clip.stem, stage, reason) for stage, reason in found.failures]
+    labels = label_columns(clip, Corpus("", class_names, ()))
+    return Outcome(clip.split, found.record(clip, labels), failures)
+
+
+def _sweep(store: FeatureStore, corpus: Corpus) -> None:
+    names: dict[str, set[str]] = {}
+    for clip in corpus.clips:
+        files = (_file_name(clip, feature) for feature in registry.FEATURES)
+        names.setdefault(clip.split, set()).update(files)
+    for split, own in names.items():
+        for folder in _folders().values():
+            refuse_links(store.root / split / folder, within=store.root)
+        remove_partial_files(store.root / split, own)
+
+
+def _folders() -> dict[str, str]:
+    return {name: feature_named(name).folder for name in registry.FEATURES}
+
+
+def _file_name(clip: Clip, feature: str) -> str:
+    made = feature_named(feature)
+    return (clip.id if made.by_id else clip.stem) + made.suffix
+
+
+def _list_files(store: FeatureStore, corpus: Corpus) -> dict[tuple[str, str], set[str]]:
+    """File names by split and feature: one listing a folder is far quicker than a look a file."""
+    listing = {}
+    for split in {clip.split for clip in corpus.clips}:
+        for feature, folder in _folders().items():
+            path = store.root / split / folder
+            listing[split, feature] = set(os.listdir(path)) if path.is_dir() else set()
+    return listing
+
+
+def _is_broken(clip: Clip, record: Record, listing: dict[tuple[str, str], set[str]]) -> bool:
+    """Whether a feature failed, or its file is gone."""
+    for feature in registry.FEATURES:
+        state = record.state(feature)
+        has_file = state in feature_named(feature).kept
+        is_there = _file_name(clip, feature) in listing[clip.split, feature]
+        if state == "failed" or (has_file and not is_there):
+            return True
+    return False
+
+
+def _lacking(clip: Clip, record: Record, settings: dict[str, object]) -> tuple[str, ...]:
+    """Features that nobody has looked for, or that can be made since."""
+    lacking = []
+    for name in registry.FEATURES:
+        feature, state = feature_named(name), record.state(name)
+        makeable = state in ("missing", "skipped") and feature.is_made(settings)
+        if makeable or (state == "absent" and feature.lies_beside(clip)):
+            lacking.append(name)
+    return tuple(lacking)
+
+
+def _store(store: FeatureStore, clip: Clip, found: Extracted) -> None:
+    for feature, value in found.values.items():
+        store.write(clip.split, feature, clip.stem, value, clip.id)

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from emotion.files import open_unlinked
-from emotion.inputs.store import Failure, FeatureStore, Record
+from emotion.inputs.store import Failure, FeatureStore
+from emotion.records import Record
 
 
 class Outcome(NamedTuple):

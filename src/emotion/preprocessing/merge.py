@@ -2,12 +2,13 @@
 
 from contextlib import AbstractContextManager
 
-from emotion.corpora import Clip, Corpus
+from emotion import registry
 from emotion.files import remove_partial_files
-from emotion.inputs.store import MODALITY_FOLDERS, FeatureStore
+from emotion.inputs.store import FeatureStore
 from emotion.locking import only_run_in
 from emotion.preprocessing.jobs import label_columns
 from emotion.preprocessing.journal import Known, Outcome, find_journals, read_known
+from emotion.records import Clip, Corpus
 from emotion.telling import note, say, tell
 
 LISTS = ("manifest.csv", "failures.csv", "features.json")
@@ -46,8 +47,8 @@ def summarise(
     outcomes = known.values()
     failed = sum(bool(outcome.failures) for outcome in outcomes)
     counts = ", ".join(
-        f"{modality} {sum(o.record.state(modality) == 'ok' for o in outcomes)}"
-        for modality in MODALITY_FOLDERS
+        f"{feature} {sum(o.record.state(feature) == 'ok' for o in outcomes)}"
+        for feature in registry.FEATURES
     )
     where = f" (see {store.root}/*/failures.csv)" if failed else ""
     say(

@@ -2,38 +2,21 @@
 
 from dataclasses import dataclass
 
+from emotion import registry
 from emotion.command_line import flag
-from emotion.corpora import CORPORA
 from emotion.machine import cores
 
 
 @dataclass
-class PreprocessOptions:
+class General:
     """One field is one flag; groups are those of ``--help``."""
 
-    corpus: str = flag("qia2020", "which corpus to read", "data", tuple(CORPORA))
+    corpus: str = flag("qia2020", "which corpus to read", "data", tuple(registry.CORPORA))
+    extend: list[str] = flag(  # noqa: RUF009
+        [], "Python files of one's own that bring a corpus or features", "data", type=str
+    )
     data_dir: str = flag("", "its folder; qia2020/ beside the script where none is given", "data")
     features_dir: str = flag("", "where features go; features/ beside the script", "data")
-    denoise: str = flag("none", "denoising of the speech", "features", ("none", "wiener"))
-    face_stride: int = flag(8, "mel frames (16 ms) between two face crops", "features", low=1)
-    jpeg_quality: int = flag(88, "of the stored face crops", "features", low=1, high=100)
-    vggface_weights: str = flag(
-        "auto", "VGG-Face weights: a file, auto (download) or none (no embeddings)", "features"
-    )
-    text_encoder: str = flag(
-        "",
-        "embeds transcripts in context: a Hugging Face encoder, by folder or name "
-        "(pip install -r requirements-text.txt)",
-        "features",
-    )
-    text_layers: int = flag(
-        1, "of the text encoder, from the last, whose mean a word is", "features", low=1
-    )
-    word_vectors: str = flag(
-        "",
-        "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
-        "features",
-    )
     num_workers: int = flag(cores(), "processes; 0 works in this one", "running", low=0, high=1024)
     clip_timeout: float = flag(
         600.0,
@@ -53,3 +36,11 @@ class PreprocessOptions:
     max_failures: float = flag(
         5.0, "percent of clips that may fail before the exit code is 1", "running", low=0, high=100
     )
+
+
+PreprocessOptions = registry.joined(
+    "PreprocessOptions",
+    General,
+    [line.module for line in registry.FEATURES.values()],
+    "Extraction",
+)

@@ -1,17 +1,16 @@
 """The clips that have work left, dealt out to worker processes."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from emotion.corpora import Corpus
+from emotion.inputs.extraction import Extractor
 from emotion.inputs.store import FeatureStore
 from emotion.machine import allow_tf32, local_rank
 from emotion.preprocessing.jobs import Job, lost, process
 from emotion.preprocessing.journal import Outcome
-from emotion.preprocessing.pipeline import FeatureSettings, Tools
+from emotion.records import Corpus
 from emotion.workers import Crew, Lost, answers
 
 _worker: dict[str, Any] = {}
@@ -27,23 +26,28 @@ def outcomes(
     jobs: list[Job],
     corpus: Corpus,
     store: FeatureStore,
-    settings: FeatureSettings,
-    weights: Path | None,
-    num_workers: int,
-    clip_timeout: float = 0.0,
+    settings: dict[str, Any],
+    options: Any,
 ) -> Iterator[Outcome]:
     """Outcomes in the order in which the clips are done.
 
-    A clip that kills its worker, or takes longer than ``clip_timeout`` seconds, is a failed one.
-    Without workers there is nobody to watch over the clips.
+    A clip that kills its worker, or takes longer than ``--clip_timeout``, is a failed one. Without
+    workers there is nobody to watch over the clips.
+
+    Args:
+        jobs: the clips.
+        corpus: that they are of.
+        store: where features go.
+        settings: what features.json says of them.
+        options: the flags of preprocess.py.
     """
-    context = (store, corpus.class_names, settings, weights)
-    if num_workers == 0:
+    context = (store, corpus.class_names, settings, options)
+    if options.num_workers == 0:
         _prepare_worker(0, 1, *context)
         yield from map(_work, jobs)
         return
-    size = min(num_workers, len(jobs))
-    crew = Crew(_start_worker, (size, *context), _work, clip_timeout)
+    size = min(options.num_workers, len(jobs))
+    crew = Crew(_start_worker, (size, *context), _work, options.clip_timeout)
     for answer in answers(jobs, size, crew):
         if isinstance(answer, Lost):
             answer = lost(answer.job, answer.reason, store, corpus.class_names)
@@ -60,12 +64,12 @@ def _prepare_worker(
     workers: int,
     store: FeatureStore,
     class_names: tuple[str, ...],
-    settings: FeatureSettings,
-    weights: Path | None,
+    settings: dict[str, Any],
+    options: Any,
 ) -> None:
     allow_tf32(False)  # a GPU's faces are a CPU's
-    tools = Tools(weights, device_of(worker, workers))
-    _worker["context"] = (store, class_names, settings, tools)
+    extractor = Extractor(settings, options, device_of(worker, workers))
+    _worker["context"] = (store, class_names, extractor)
 
 
 def _work(job: Job) -> Outcome:

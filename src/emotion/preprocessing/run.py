@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from emotion.corpora import Corpus, load_corpus
+from emotion import registry
+from emotion.corpora.loading import load_corpus
 from emotion.errors import UserError
-from emotion.frozen.vggface import FaceEmbedder, find_weights, fingerprint
+from emotion.inputs.extraction import describe, extraction_of, feature_named
+from emotion.inputs.feature import Afterwards
 from emotion.inputs.store import FORMAT, FeatureStore
 from emotion.locking import only_run_in
 from emotion.machine import local_rank
@@ -18,16 +20,10 @@ from emotion.preprocessing.jobs import find_jobs
 from emotion.preprocessing.journal import Journal, read_known
 from emotion.preprocessing.merge import folder_lock, merge, summarise
 from emotion.preprocessing.options import PreprocessOptions
-from emotion.preprocessing.pipeline import FeatureSettings
 from emotion.preprocessing.pool import outcomes
 from emotion.preprocessing.shards import Shard, choose_shard
-from emotion.preprocessing.transcripts import (
-    WordEmbedder,
-    embed_transcripts,
-    find_pending,
-    open_embedder,
-)
-from emotion.telling import note, say
+from emotion.records import Corpus
+from emotion.telling import say
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
 RUN_LOCK = ".run.lock"
@@ -46,21 +42,14 @@ def preprocess(options: PreprocessOptions) -> int:
         known = merge(store, corpus, {}, even_if_incomplete=True)
         return summarise(store, corpus, known, 0, options.max_failures)
     shard = choose_shard(options.shard)
-    weights = find_weights(options.vggface_weights)
-    if weights:
-        FaceEmbedder(weights)  # a file that is none fails here, before features.json names it
-    embedder = _open_embedder(options, corpus)
-    settings = FeatureSettings(
-        options.denoise,
-        options.face_stride,
-        options.jpeg_quality,
-        fingerprint(weights) if weights else None,
-        embedder.name if embedder else None,
-    )
+    settings = describe(options)
+    stages = _stages(options, corpus, store)
+    for stage in stages:
+        settings |= stage.settings
     with alone(store, shard):
         with folder_lock(store):
             _describe(store, corpus, settings)
-        return _extract(options, store, corpus, shard, settings, weights, embedder)
+        return _extract(options, store, corpus, shard, settings, stages)
 
 
 @contextmanager
@@ -77,41 +66,37 @@ def _extract(
     store: FeatureStore,
     corpus: Corpus,
     shard: Shard,
-    settings: FeatureSettings,
-    weights: Path | None,
-    embedder: WordEmbedder | None,
+    settings: dict[str, Any],
+    stages: list[Afterwards],
 ) -> int:
     mine = shard.of(corpus)
     journal, show = Journal(store, shard.name), local_rank() == 0
     known = read_known(store)
     jobs = find_jobs(store, mine, known, settings)
-    work = outcomes(jobs, mine, store, settings, weights, options.num_workers, options.clip_timeout)
-    journal.work(work, known, len(jobs), show)
-    if embedder:
-        pending = find_pending(mine, known)
-        work = embed_transcripts(pending, known, embedder, store)
-        journal.work(work, known, len(pending), show)
+    journal.work(outcomes(jobs, mine, store, settings, options), known, len(jobs), show)
+    for stage in stages:
+        records = {place: outcome.record for place, outcome in known.items()}
+        pending = stage.pending(mine, records)
+        done = (
+            known[clip.split, clip.stem]._replace(record=record)
+            for clip, record in stage.work(pending, records)
+        )
+        journal.work(done, known, len(pending), show)
     return _finish(store, corpus, shard, journal, len(jobs), options.max_failures)
 
 
-def _open_embedder(options: PreprocessOptions, corpus: Corpus) -> WordEmbedder | None:
-    embedder = open_embedder(options.text_encoder, options.text_layers, options.word_vectors)
-    transcripts = sum(bool(clip.transcript) for clip in corpus.clips)
-    if embedder and not transcripts:
-        raise UserError(
-            f"{corpus.name}: has no transcripts; leave out --text_encoder and --word_vectors"
-        )
-    if transcripts and not embedder:
-        note(
-            f"{transcripts} transcripts are left as they are; --text_encoder or "
-            "--word_vectors embeds them, now or later"
-        )
-    return embedder
+def _stages(options: PreprocessOptions, corpus: Corpus, store: FeatureStore) -> list[Afterwards]:
+    """What features do after the media of all clips."""
+    stages = [
+        feature_named(name).afterwards(registry.pick(extraction_of(name), options), corpus, store)
+        for name in registry.FEATURES
+    ]
+    return [stage for stage in stages if stage is not None]
 
 
-def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) -> None:
+def _describe(store: FeatureStore, corpus: Corpus, settings: dict[str, Any]) -> None:
     """Write features.json, or check that the folder's is of the same corpus and settings."""
-    wanted = {"corpus": corpus.name, "class_names": list(corpus.class_names), **asdict(settings)}
+    wanted = {"corpus": corpus.name, "class_names": list(corpus.class_names), **settings}
     before = store.read_description()
     if before is not None:
         found = {
@@ -119,10 +104,8 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) ->
             "class_names": before["class_names"],
             **before["settings"],
         }
-        for name in ("vggface", "text"):
-            # embeddings can be added later, and stay when a later run does not make them
-            if found.get(name) is None or wanted[name] is None:
-                found[name] = wanted[name] = found.get(name) or wanted[name]
+        for name in _addable(found, wanted):
+            found[name] = wanted[name] = found.get(name) or wanted.get(name)
         for name, value in wanted.items():
             if found.get(name) != value:
                 raise UserError(
@@ -139,6 +122,19 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: FeatureSettings) ->
     }
     if before != {"format": FORMAT, **description}:
         store.write_description(description)
+
+
+def _addable(found: dict[str, Any], wanted: dict[str, Any]) -> set[str]:
+    """Settings of what is not made, then or now: it can be added later, and stays when a later run
+    does not make it. So can a feature that nobody knew of then.
+    """
+    both = found.keys() | wanted.keys()
+    addable = {n for n in both if found.get(n, "") is None or wanted.get(n, "") is None}
+    for name in registry.FEATURES:
+        own = set(feature_named(name).settings)
+        if not own & found.keys():
+            addable |= own & wanted.keys()
+    return addable
 
 
 def _finish(

@@ -8,8 +8,8 @@ import os
 import re
 from typing import NamedTuple
 
-from emotion.corpora import Corpus
 from emotion.errors import UserError
+from emotion.records import Corpus
 
 
 class Shard(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emotion.corpora.emotions import EMOTIONS
+from emotion.corpora.qia2020 import EMOTIONS
 
 SPLITS = ("train", "val", "test")
 HELD_OUT_SHARE = 0.5  # of the train count, in val and in test each

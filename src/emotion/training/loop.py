@@ -17,20 +17,15 @@ from tqdm import tqdm
 
 from emotion import distributed
 from emotion.data.dataset import Labelled
-from emotion.data.mixing import (
-    draw_mixture,
-    mix_inside,
-    mix_spectrograms,
-    mix_targets,
-    spec_augment,
-    warp_vocal_tract,
-)
+from emotion.data.mixing import draw_mixture, mix_inputs, mix_inside, mix_targets
 from emotion.errors import UserError
+from emotion.inputs.extraction import feature_named
+from emotion.models.evaluate import take, to_device
+from emotion.recipe import Part
 from emotion.records import Batch
 from emotion.telling import note
 from emotion.training.beside import beside
 from emotion.training.losses import EmotionLoss
-from emotion.training.memory import take
 
 LOOK_EVERY = 20  # steps between two looks at the losses on the device: each look waits for it
 
@@ -39,12 +34,10 @@ LOOK_EVERY = 20  # steps between two looks at the losses on the device: each loo
 class Augmentation:
     """What is done to training batches on the device."""
 
-    spec_augment: bool = True
-    warp: bool = True
-    vtlp: float = 0.0
+    parts: tuple[Part, ...] = ()  # whose features have something of their own to do
     mixup_alpha: float = 0.5
     mixup_prob: float = 1.0
-    mix_spectrograms: bool = False  # else what a model's poolings make of two clips is mixed
+    mix_inputs: bool = False  # else what a model's poolings make of two clips is mixed
 
 
 @dataclass
@@ -71,14 +64,6 @@ class Engine:
     def autocast(self) -> torch.autocast:
         """Mixed precision, where it is on."""
         return torch.autocast(self.device.type, self.amp, enabled=self.amp is not None)
-
-
-class Predictions(NamedTuple):
-    """Answers for a set of clips, in its own order."""
-
-    ids: list[str]
-    targets: np.ndarray  # (clips, 3) integrated, face, speech; -1 unlabelled
-    logits: dict[str, np.ndarray]  # head -> (clips, classes) float32
 
 
 def train_one_epoch(
@@ -174,22 +159,24 @@ def augment(engine: Engine, labelled: Labelled, generator: torch.Generator) -> t
         labelled.targets.to(engine.device, non_blocking=True), engine.n_classes
     )
     settings = engine.augmentation
-    if batch.speech is not None and settings.vtlp > 0:
-        batch = warp_vocal_tract(batch, settings.vtlp, generator)
-    if batch.speech is not None and settings.spec_augment:
-        batch = spec_augment(batch, generator, settings.warp)
+    fused = len(settings.parts) > 1
+    streams = dict(batch.streams)
+    for part in settings.parts:
+        change = feature_named(part.feature).augment
+        streams[part.modality] = change(streams[part.modality], part.reading, generator, fused)
+    batch = batch._replace(streams=streams)
     groups = seen_together(engine, len(labelled.ids))
     mixture = draw_mixture(groups, settings.mixup_alpha, settings.mixup_prob, generator)
-    mix = mix_spectrograms if settings.mix_spectrograms else mix_inside
+    mix = mix_inputs if settings.mix_inputs else mix_inside
     return mix(batch, mixture), mix_targets(soft, mixture)
 
 
 def seen_together(engine: Engine, size: int) -> list[int]:
     """How many clips in a row one device sees at once: a micro-batch, or a replica's share of it.
 
-    Spectrograms are mixed before a batch is cut, so that all of it is one group.
+    Inputs are mixed before a batch is cut, so that all of it is one group.
     """
-    if engine.augmentation.mix_spectrograms:
+    if engine.augmentation.mix_inputs:
         return [size]
     replicas = (
         len(engine.parallel.device_ids) if isinstance(engine.parallel, nn.DataParallel) else 1
@@ -240,60 +227,6 @@ def update_weights(engine: Engine) -> None:
     engine.schedule.step()
     if engine.ema is not None:
         engine.ema.update_parameters(engine.model)
-
-
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module,
-    batches: Iterable[Labelled],
-    order: list[str],
-    device: torch.device,
-    amp: torch.dtype | None = None,
-    without: str = "",
-) -> Predictions:
-    """Answers for every clip, exact whatever the batches and the number of ranks.
-
-    Args:
-        model: in whatever mode; it is put into evaluation.
-        batches: this rank's share.
-        order: names of all clips of the set, in the order wanted.
-        device: of the model.
-        amp: dtype of mixed precision.
-        without: a modality to hide: speech, face or text.
-    """
-    model.eval()
-    rows = []
-    for labelled in batches:
-        batch = hide(to_device(labelled.inputs, device), without)
-        with torch.autocast(device.type, amp, enabled=amp is not None):
-            logits = model(batch)
-        rows.append(
-            (labelled.ids, labelled.targets, {k: v.float().cpu() for k, v in logits.items()})
-        )
-    rows = [row for part in distributed.gather(rows) for row in part]
-    names = [name for ids, _, _ in rows for name in ids]
-    place = {name: row for row, name in enumerate(names)}
-    index = [place[name] for name in order]
-    logits = {head: torch.cat([row[2][head] for row in rows]).numpy()[index] for head in rows[0][2]}
-    return Predictions(list(order), torch.cat([row[1] for row in rows]).numpy()[index], logits)
-
-
-def hide(batch: Batch, modality: str) -> Batch:
-    """The batch as if a modality were absent; its spectrogram is zeroed, its masks are False."""
-    if modality == "speech":
-        return batch._replace(
-            speech=torch.zeros_like(batch.speech),
-            speech_present=torch.zeros_like(batch.speech_present),
-        )
-    if modality:
-        mask = f"{modality}_mask"
-        return batch._replace(**{mask: torch.zeros_like(getattr(batch, mask))})
-    return batch
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """All tensors of a batch on the device, copied without waiting where memory is pinned."""
-    return Batch(*(None if v is None else v.to(device, non_blocking=True) for v in batch))
 
 
 class _LossWatch:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from emotion.errors import UserError
 from emotion.lazy import Lazy
+from emotion.models.evaluate import take
 from emotion.records import Batch
 
 psutil = Lazy("psutil")  # for the memory of a CPU alone
@@ -14,11 +15,6 @@ CGROUP = Path("/sys/fs/cgroup")
 SHARE = {"cpu": 0.5, "cuda": 0.8}  # of the free memory, given to activations
 OVERHEAD = 1.5  # peak of a backward pass over what its forward pass saved
 PROBE = 2  # clips that are tried
-
-
-def take(batch: Batch, first: int, last: int) -> Batch:
-    """Clips ``first`` to ``last`` (exclusive) of a batch."""
-    return Batch(*(None if value is None else value[first:last] for value in batch))
 
 
 def micro_batch_size(choice: str, model: nn.Module, batch: Batch, size: int) -> int:
@@ -54,7 +50,7 @@ def bytes_per_clip(model: nn.Module, batch: Batch) -> float:
         outputs = model(take(batch, 0, PROBE))
     model.train(training)
     del outputs
-    clips = min(PROBE, len(next(value for value in batch if value is not None)))
+    clips = min(PROBE, len(next(iter(batch.streams.values())).mask))
     return max(1.0, sum(kept.values()) / clips)
 
 

@@ -1,12 +1,12 @@
 """The flags of train.py."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
+from emotion import registry
 from emotion.command_line import flag
 from emotion.machine import cores
 
 ALL_FOLDS = 0
-MODES = ("speech", "text", "face", "multimodal")
 
 
 def number_or_all(text: str) -> int:
@@ -15,10 +15,12 @@ def number_or_all(text: str) -> int:
 
 
 @dataclass
-class TrainOptions:
+class General:
     """One field is one flag; groups are those of ``--help``."""
 
-    mode: str = flag("", "what to train", "what", MODES, required=True)
+    mode: str = flag(
+        "", "what to train", "what", (*registry.modalities(), registry.FUSED), required=True
+    )
     exp_name: str = flag("default", "name of the run: logs/<mode>/<exp_name>/", "what")
     target: str = flag(
         "own",
@@ -28,6 +30,9 @@ class TrainOptions:
         ("own", "integrated"),
     )
 
+    extend: list[str] = flag(  # noqa: RUF009
+        [], "Python files of one's own that bring features, encoders or fusions", "what", type=str
+    )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "data")
     logs_dir: str = flag("", "where runs go; logs/ beside the script", "data")
     n_folds: int = flag(0, "folds of a corpus without official splits; 0 for none", "data", low=0)
@@ -49,53 +54,7 @@ class TrainOptions:
         16, "loader processes a rank, at most one a core", "data", low=0, high=1024
     )
 
-    coeff: int = flag(0, "EfficientNet-B0..B7", "model", low=0, high=7)
-    speech_model: str = flag(
-        "attention",
-        "pooling of the speech model: by attention, vanilla (mean), or mean and deviation",
-        "model",
-        ("attention", "vanilla", "statistics"),
-    )
-    speech_norm: str = flag(
-        "none",
-        "speaker: every mel band against its mean and spread over all clips of that speaker, his "
-        "unlabelled ones too",
-        "model",
-        ("none", "speaker"),
-    )
-    speech_level: bool = flag(
-        False,
-        "show the speech model how loud a clip is: without, each is scaled to its own level",
-        "model",
-    )
-    speech_pool: int = flag(
-        1,
-        "the network sees means of so many bands and frames: 2 is a quarter of the work",
-        "model",
-        (1, 2, 4),
-        type=int,
-    )
-    speech_stride: int = flag(
-        32,
-        "below 32 EfficientNet ends before it halves its map further: more places of a short clip "
-        "to learn from, fewer parameters",
-        "model",
-        (8, 16, 32),
-        type=int,
-    )
-    face_model: str = flag(
-        "auto",
-        "auto: attention_lstm where embeddings are present, else resnet3d",
-        "model",
-        ("auto", "attention_lstm", "resnet3d", "mlstm_fcn"),
-    )
-    text_model: str = flag("attention_lstm", "text model", "model", ("attention_lstm", "mlstm_fcn"))
-    fusion: str = flag("aligned", "how modalities are joined", "model", ("aligned", "concat"))
-    hidden: int = flag(128, "LSTM width a direction", "model", low=1, high=8192)
-    dropout: float = flag(0.3, "of face, text and fusion", "model", low=0.0, high=1.0)
-    sequence_length: int = flag(64, "fixed length of MLSTM-FCN", "model", low=8, high=4096)
-    face_frames: int = flag(16, "crops a clip for resnet3d", "model", low=1, high=1024)
-    face_size: int = flag(112, "pixels of a crop for resnet3d", "model", low=16, high=160)
+    fusion: str = flag("aligned", "how modalities are joined", "model", tuple(registry.FUSIONS))
     pretrained: str = flag(
         "auto",
         "published weights: auto warns where they can't be had",
@@ -103,9 +62,6 @@ class TrainOptions:
         ("auto", "true", "false"),
         type=str.lower,
     )
-    speech_load_weights: str = flag("", "checkpoint or run folder (its best)", "model")
-    text_load_weights: str = flag("", "checkpoint or run folder (its best)", "model")
-    face_load_weights: str = flag("", "checkpoint or run folder (its best)", "model")
     freeze_backbone: bool = flag(False, "hold the encoders of the fused model", "model")
     lam: float = flag(
         0.5,
@@ -118,35 +74,11 @@ class TrainOptions:
         0.1, "chance that a modality is hidden in training", "model", low=0.0, high=1.0
     )
 
-    speech_frames: int = flag(
-        0,
-        "frames (16 ms) of a training crop, and what shorter clips are padded to; 0 takes "
-        "them from --speech_load_weights, or fits them: the 95th percentile of the training clips, "
-        "at most 256",
-        "augmentation",
-        low=0,
-    )
     mixup_prob: float = flag(
         1.0, "share of batches that are mixed", "augmentation", low=0.0, high=1.0
     )
     mixup_alpha: float = flag(
         0.5, "of the Beta distribution; 0 is no mixup", "augmentation", low=0.0
-    )
-    spec_augment: bool = flag(True, "time warp, frequency and time masks", "augmentation")
-    brightness: float = flag(
-        0.2,
-        "largest change of a spectrogram's brightness and contrast, in half of the clips; 0 where "
-        "loudness tells",
-        "augmentation",
-        low=0.0,
-        high=1.0,
-    )
-    vtlp: float = flag(
-        0.0,
-        "largest change of a speaker's vocal tract length, such as 0.1; 0 is none",
-        "augmentation",
-        low=0.0,
-        high=0.5,
     )
     label_smoothing: float = flag(
         0.1, "share given to all classes", "augmentation", low=0.0, high=0.99
@@ -211,3 +143,29 @@ class TrainOptions:
     resume: bool = flag(False, "go on from last.pth, or start where there is none", "running")
     overwrite: bool = flag(False, "replace a run of the same name", "running")
     keep: int = flag(3, "best checkpoints kept", "running", low=1, high=1_000_000)
+
+
+def _of_modalities() -> type:
+    """The general flags, and two for each modality: its network, and weights to start it from."""
+    fields = []
+    for name in registry.modalities():
+        choices = ("auto", *registry.encoders_of(name))
+        model = flag(
+            "auto", "network; auto takes the first whose features are there", "model", choices
+        )
+        weights = flag("", "checkpoint or run folder (its best)", "model")
+        fields += [(f"{name}_model", str, model), (f"{name}_load_weights", str, weights)]
+    made = make_dataclass("General", fields, bases=(General,))
+    made.__module__, made.__doc__ = __name__, General.__doc__
+    return made
+
+
+TrainOptions = registry.joined(
+    "TrainOptions",
+    _of_modalities(),
+    [
+        *(line.module for line in registry.FEATURES.values()),
+        *(line.module for line in registry.ENCODERS.values()),
+        *registry.FUSIONS.values(),
+    ],
+)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from emotion import distributed
+from emotion import distributed, recipe, registry
 from emotion.data.examples import speakers_by_fold
 from emotion.data.faults import told_in_one_line
 from emotion.errors import UserError
@@ -19,6 +19,7 @@ from emotion.locking import HeldError, only_run_in
 from emotion.machine import allow_tf32
 from emotion.models.checkpoint import best_checkpoint
 from emotion.models.devices import choose_device, parallelise, place
+from emotion.models.evaluate import Predictions
 from emotion.paths import HOME
 from emotion.telling import is_active, note, say
 from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
@@ -26,7 +27,6 @@ from emotion.training.logbook import Logbook
 from emotion.training.loop import (
     Augmentation,
     Engine,
-    Predictions,
     augment,
     train_one_epoch,
 )
@@ -177,7 +177,8 @@ def build_engine(
     optimizer = build_optimizer(model, options.optim, options.learning_rate, options.weight_decay)
     steps = -(-len(loaders.train_batches) // options.accumulate)
     schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
-    weights = dict.fromkeys(task.targets, options.lam / 2) | {task.main_head: 1.0}
+    beside = max(len(task.targets) - 1, 1)
+    weights = dict.fromkeys(task.targets, options.lam / beside) | {task.main_head: 1.0}
     amp = amp_dtype(device) if options.amp else None
     ema = None
     if options.ema > 0:
@@ -198,12 +199,10 @@ def build_engine(
         device=device,
         n_classes=len(task.class_names),
         augmentation=Augmentation(
-            options.spec_augment,
-            options.mode != "multimodal",
-            options.vtlp,
+            task.recipe.parts,
             options.mixup_alpha,
             options.mixup_prob,
-            options.mode == "speech",
+            all(part.kind == registry.SPECTROGRAM for part in task.recipe.parts),
         ),
         amp=amp,
         scaler=torch.amp.GradScaler(device.type) if amp == torch.float16 else None,
@@ -289,7 +288,9 @@ def _micro_batch(options: TrainOptions, engine: Engine, loaders: Loaders) -> int
     if options.micro_batch == "auto" and options.batch_size == 1:
         return 1
     dataset = loaders.train.dataset
-    longest = sorted(range(len(dataset)), key=lambda i: -dataset.examples[i].record.frames)[:2]
+    longest = sorted(range(len(dataset)), key=lambda i: -dataset.examples[i].record.fact("frames"))[
+        :2
+    ]
     sample = loaders.train.collate_fn([dataset[0, index] for index in longest])
     inputs, _ = augment(engine, sample, torch.Generator().manual_seed(0))
     return micro_batch_size(options.micro_batch, engine.model, inputs, options.batch_size)
@@ -302,8 +303,7 @@ def _resolved(task: Task, engine: Engine, loaders: Loaders) -> dict[str, Any]:
         "targets": task.targets,
         "clips": {name: len(part) for name, part in task.parts._asdict().items()},
         "speakers": {name: speakers_of(part) for name, part in task.parts._asdict().items()},
-        "face_model": task.model_options.face_model,
-        "speech_frames": task.model_options.speech_frames,
+        "recipe": recipe.describe(task.recipe),
         "micro_batch": engine.micro_batch,
         "num_workers": loaders.workers,
         "device": str(engine.device),
@@ -315,7 +315,7 @@ def _resolved(task: Task, engine: Engine, loaders: Loaders) -> dict[str, Any]:
 def _start_line(folder: Path, task: Task, model: nn.Module, device: torch.device) -> str:
     parts = ", ".join(f"{name} {len(part)}" for name, part in task.parts._asdict().items() if part)
     return (
-        f"Start {folder}: {task.model_options.mode}, {count_parameters(model):,} parameters, "
+        f"Start {folder}: {task.recipe.mode}, {count_parameters(model):,} parameters, "
         f"{len(task.class_names)} classes, clips: {parts}, device {device}"
     )
 

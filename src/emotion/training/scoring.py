@@ -15,8 +15,8 @@ from emotion.files import write_csv
 from emotion.metrics import SCALARS, score
 from emotion.models.checkpoint import best_checkpoint, load_checkpoint
 from emotion.models.devices import place
-from emotion.training.loop import Predictions, evaluate
-from emotion.training.setup import MODALITIES, Loaders, Task
+from emotion.models.evaluate import Predictions, evaluate
+from emotion.training.setup import Loaders, Task
 
 SHORT = {"accuracy": "acc", "unweighted_average_recall": "ua", "calibration_error": "ece"}
 
@@ -76,7 +76,7 @@ def final_scores(
     checkpoint = load_checkpoint(path)
     model = place(checkpoint.build(), device)
     result: dict[str, Any] = {
-        "mode": task.model_options.mode,
+        "mode": task.recipe.mode,
         "best_checkpoint": str(path),
         "best_epoch": checkpoint.epoch,
         "parameters": count_parameters(model),
@@ -91,12 +91,12 @@ def final_scores(
             write_predictions(folder / f"predictions_{name}.csv", task, predictions)
         scores = head_scores(task, predictions)
         result[name] = scores[task.main_head] | {"heads": scores}
-        if task.model_options.mode == "multimodal":
+        if task.recipe.fusion:
             result[name]["without"] = {
                 modality: head_scores(
                     task, predict(model, loader, examples, device, amp, modality)
                 )["on_integrated"]
-                for modality in MODALITIES
+                for modality in task.recipe.modalities
             }
     return result
 

@@ -12,46 +12,28 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from emotion import distributed, machine
-from emotion.data.dataset import FeatureDataset, Inputs, collate
-from emotion.data.examples import Example, Folds, Parts, load_parts
+from emotion import distributed, registry
+from emotion.clock import whole_steps
+from emotion.data.dataset import FeatureDataset, collate, readers_of
+from emotion.data.examples import TARGETS, Example, Folds, Parts, load_parts
 from emotion.data.faults import Ledger
 from emotion.data.sampling import EvalBatches, TrainBatches
-from emotion.data.speakers import SpeakerNorms
-from emotion.data.transforms import padded_length
 from emotion.errors import UserError
-from emotion.inputs.store import FeatureStore
+from emotion.inputs.extraction import feature_named
+from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from emotion.networks import (
-    ModelOptions,
-    build_model,
-    freeze_backbone,
-    load_encoder,
-    load_imagenet,
-    load_kinetics,
-)
+from emotion.models.devices import loader_workers
+from emotion.models.evaluate import to_device
+from emotion.networks.model import MultimodalModel, build_model, load_encoder, load_published
 from emotion.paths import HOME
 from emotion.processes import end_with_parent
-from emotion.records import Batch
+from emotion.recipe import Part, Recipe
+from emotion.records import Batch, Record
 from emotion.telling import note
-from emotion.training.loop import to_device
 from emotion.training.options import TrainOptions
 from emotion.training.sweep import run_names
 
 MOST_SPEECH_FRAMES = 256  # 4.1 s
-MODALITIES = ("speech", "face", "text")
-ENCODER_OPTIONS = {  # what must agree for an encoder's weights to fit
-    "speech": ("coeff", "speech_norm", "speech_level", "speech_pool", "speech_stride"),
-    "face": ("face_model", "face_dim", "hidden", "sequence_length", "face_frames", "face_size"),
-    "text": ("text_model", "text_dim", "hidden", "sequence_length"),
-}
-
-
-FEATURE_SETTINGS = {  # what its features were made with
-    "speech": ("denoise", "audio"),
-    "face": ("face_stride", "vggface"),
-    "text": ("text",),
-}
 
 
 @dataclass
@@ -62,14 +44,9 @@ class Task:
     description: dict[str, Any]  # features.json
     class_names: tuple[str, ...]
     parts: Parts
-    model_options: ModelOptions
+    recipe: Recipe
     targets: dict[str, str]  # head -> label
     folds: Folds | None = None
-
-    @property
-    def inputs(self) -> Inputs:
-        """What the model reads."""
-        return inputs_of(self.model_options)
 
     @property
     def main_head(self) -> str:
@@ -89,39 +66,24 @@ def build_task(options: TrainOptions) -> Task:
         UserError: no features, or none of the kind that the mode reads; or the folds do not fit;
             or weights that are to be loaded are not there.
     """
-    for modality in MODALITIES:
-        if options.mode != "multimodal" and getattr(options, f"{modality}_load_weights"):
-            raise UserError(f"--{modality}_load_weights goes with --mode multimodal")
+    for modality in registry.modalities():
+        if options.mode != registry.FUSED and getattr(options, f"{modality}_load_weights"):
+            raise UserError(f"--{modality}_load_weights goes with --mode {registry.FUSED}")
     store = FeatureStore(Path(options.features_dir or HOME / "features"))
     description = store.read_description()
     if description is None or not store.splits():
         state = "holds no features" if store.root.is_dir() else "no such folder"
         raise UserError(f"{store.root}: {state}; run preprocess.py first or give --features_dir")
     class_names = tuple(description["class_names"])
-    model_options = _model_options(options, store, len(class_names))
-    usable = inputs_of(model_options).usable
     folds = _folds(options)
+    recipe = choose_recipe(options, store, len(class_names))
     needed = f"{options.mode} features of that kind (see the state columns of manifest.csv)"
-    parts = load_parts(store, class_names, usable, needed, folds)
-    model_options = replace(model_options, speech_frames=_speech_frames(options, parts))
-    targets = _targets(options, parts)
-    return Task(store, description, class_names, parts, model_options, targets, folds)
-
-
-def inputs_of(options: ModelOptions) -> Inputs:
-    """What the model of ``options`` reads."""
-    every = options.mode == "multimodal"
-    face = "video" if options.face_model == "resnet3d" else "embedding"
-    return Inputs(
-        speech=every or options.mode == "speech",
-        face=face if every or options.mode == "face" else "",
-        text=every or options.mode == "text",
-        speech_frames=options.speech_frames,
-        speech_norm=options.speech_norm,
-        speech_level=options.speech_level,
-        face_frames=options.face_frames,
-        face_size=options.face_size,
-        text_dim=options.text_dim,
+    parts = load_parts(store, class_names, recipe.usable, needed, folds)
+    recipe = _fitted(options, recipe, parts)
+    targets = _targets(options, recipe, parts)
+    heads = tuple(head for head in targets if head in recipe.modalities and recipe.fusion)
+    return Task(
+        store, description, class_names, parts, replace(recipe, heads=heads), targets, folds
     )
 
 
@@ -132,20 +94,23 @@ def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
         UserError: given weights do not exist or do not fit.
     """
     torch.manual_seed(options.seed)
-    model = build_model(task.model_options)
-    for modality in MODALITIES:
-        given = getattr(options, f"{modality}_load_weights")
-        if options.mode != "multimodal":
-            if modality == options.mode:
-                _load_published(model.encoder, modality, options)
-        elif given:
-            checkpoint = _given(options, modality)
-            check_encoder(checkpoint, modality, task)
-            load_encoder(model, modality, checkpoint.model)
-        else:
-            _load_published(model.encoders[modality], modality, options)
+    model = build_model(task.recipe)
+    given = {name: getattr(options, f"{name}_load_weights") for name in task.recipe.modalities}
+    others = tuple(part for part in task.recipe.parts if not given[part.modality])
+    load_published(model, replace(task.recipe, parts=others), options.pretrained)
+    for modality in (name for name in given if given[name]):
+        checkpoint = _given(options, modality)
+        check_encoder(checkpoint, modality, task)
+        load_encoder(model, modality, checkpoint.model)
+    if isinstance(model, MultimodalModel):
+        model.modality_dropout = options.modality_dropout
     if options.freeze_backbone:
-        freeze_backbone(model)
+        if not isinstance(model, MultimodalModel):
+            raise UserError(
+                f"--freeze_backbone True holds the encoders of --mode {registry.FUSED}; leave it "
+                "out"
+            )
+        model.freeze()
     return model
 
 
@@ -163,10 +128,9 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
             f"{flag}: knows the classes {' '.join(checkpoint.class_names)}, the features have "
             f"{' '.join(task.class_names)}; give one trained on this corpus's classes"
         )
-    for name in ENCODER_OPTIONS[modality]:
-        found, wanted = getattr(checkpoint.options, name), getattr(task.model_options, name)
-        if found != wanted:
-            raise UserError(f"{flag}: has --{name} {found}, this run {wanted}; make them agree")
+    part = task.recipe.part(modality)
+    if misfit := part.fits(checkpoint.recipe.part(modality)):
+        raise UserError(f"{flag}: has {misfit}; make them agree")
     known = checkpoint.met.speakers if checkpoint.met else frozenset()
     heard = known & set(speakers_of(task.parts.val + task.parts.test))
     if heard:
@@ -174,7 +138,7 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
             f"{flag}: was trained on speaker {min(heard)}, whom this run validates or tests on; "
             "give the weights of the same fold"
         )
-    for name in FEATURE_SETTINGS[modality]:
+    for name in feature_named(part.feature).settings:
         found, wanted = checkpoint.features.get(name), task.feature_settings.get(name)
         if found != wanted:
             raise UserError(f"{flag}: trained on features of {name} {found}, these have {wanted}")
@@ -192,9 +156,7 @@ class Loaders:
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
         self.ledger = Ledger(self.workers)
-        inputs = self.task.inputs
-        by_speaker = inputs.by_speaker
-        self.norms = SpeakerNorms(self.task.store, inputs.speech_level) if by_speaker else None
+        self.readers = readers_of(self.task.recipe, self.task.store)
         training = self.dataset(self.task.parts.train, training=True)
         self.train_batches = TrainBatches(
             len(training),
@@ -216,12 +178,11 @@ class Loaders:
         return FeatureDataset(
             task.store,
             examples,
-            task.inputs,
+            task.recipe,
             training,
             self.options.seed,
             self.ledger,
-            self.norms,
-            self.options.brightness,
+            self.readers,
         )
 
     def evaluation(self, examples: list[Example], shared: bool = True) -> DataLoader:
@@ -259,25 +220,10 @@ class Loaders:
         )
 
 
-def loader_workers(wanted: int) -> int:
-    """At most one worker a core and rank, with a note where that is fewer than wanted."""
-    most = machine.cores()
-    if wanted > most and distributed.is_main():
-        note(f"--num_workers {wanted}: {most} are started, one a core")
-    return min(wanted, most)
-
-
 def _start_worker(_: int) -> None:
     end_with_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-
-
-def _load_published(encoder: nn.Module, modality: str, options: TrainOptions) -> None:
-    if modality == "speech":
-        load_imagenet(encoder, options.coeff, options.pretrained)
-    elif modality == "face" and hasattr(encoder, "network"):
-        load_kinetics(encoder, options.pretrained)
 
 
 def _given(options: TrainOptions, modality: str) -> Checkpoint:
@@ -308,77 +254,105 @@ def _folds(options: TrainOptions) -> Folds | None:
     return Folds(options.n_folds, options.fold, options.folds_file, options.valid_fold)
 
 
-def _model_options(options: TrainOptions, store: FeatureStore, n_classes: int) -> ModelOptions:
-    """The flags that shape a model; ``speech_frames`` waits for the clips."""
-    return ModelOptions(
-        mode=options.mode,
-        n_classes=n_classes,
-        coeff=options.coeff,
-        speech_model=options.speech_model,
-        speech_norm=options.speech_norm,
-        speech_level=options.speech_level,
-        speech_pool=options.speech_pool,
-        speech_stride=options.speech_stride,
-        face_model=_face_model(options, store),
-        text_model=options.text_model,
-        face_frames=options.face_frames,
-        face_size=options.face_size,
-        text_dim=_text_dim(options, store),
-        sequence_length=options.sequence_length,
-        hidden=options.hidden,
-        dropout=options.dropout,
-        fusion=options.fusion,
-        modality_dropout=options.modality_dropout,
-        multitask=options.mode == "multimodal" and options.lam > 0,
+def choose_recipe(options: TrainOptions, store: FeatureStore, n_classes: int) -> Recipe:
+    """The model that the flags ask for, of the features that there are."""
+    fused = options.mode == registry.FUSED
+    wanted = registry.modalities() if fused else (options.mode,)
+    records = [(split, r) for split in store.splits() for r in store.read_manifest(split)]
+    there = {name for _, r in records for name, state in r.states.items() if state == "ok"}
+    if fused:  # a modality that a folder has nothing of is none of the model's
+        known = {registry.FEATURES[name].modality for name in there & registry.FEATURES.keys()}
+        wanted = tuple(m for m in wanted if m in known) or wanted
+    parts = tuple(_part(options, modality, store, records, there) for modality in wanted)
+    if not fused:
+        return Recipe(options.mode, n_classes, parts)
+    module = registry.load("FUSIONS", options.fusion)
+    join = registry.pick(registry.options_class(module), options)
+    return Recipe(options.mode, n_classes, parts, options.fusion, join)
+
+
+def _part(
+    options: TrainOptions,
+    modality: str,
+    store: FeatureStore,
+    records: list[tuple[str, Record]],
+    there: set[str],
+) -> Part:
+    """One modality's features and encoder."""
+    choice = getattr(options, f"{modality}_model")
+    encoder, feature = _choose(modality, choice, there)
+    read, network = registry.load("FEATURES", feature), registry.load("ENCODERS", encoder)
+    return Part(
+        modality=modality,
+        feature=feature,
+        width=_width(store, records, feature),
+        reading=registry.pick(registry.options_class(read), options),
+        encoder=encoder,
+        network=registry.pick(registry.options_class(network), options),
     )
 
 
-def _face_model(options: TrainOptions, store: FeatureStore) -> str:
-    if options.face_model != "auto" or options.mode not in ("face", "multimodal"):
-        return "attention_lstm" if options.face_model == "auto" else options.face_model
-    embedded = any(
-        record.embedding_state == "ok" for s in store.splits() for record in store.read_manifest(s)
-    )
-    choice = "attention_lstm" if embedded else "resnet3d"
-    if distributed.is_main():
-        reason = "embeddings are present" if embedded else "there are no embeddings"
-        note(f"--face_model auto: {choice}, because {reason}")
-    return choice
+def _choose(modality: str, choice: str, there: set[str]) -> tuple[str, str]:
+    """An encoder and the features that it reads; auto takes the first that has some."""
+    encoders = registry.encoders_of(modality) if choice == "auto" else [choice]
+    pairs = [
+        (encoder, feature)
+        for encoder in encoders
+        for feature in registry.features_of(modality, registry.ENCODERS[encoder].kind)
+    ]
+    chosen = next((pair for pair in pairs if pair[1] in there), pairs[0])
+    others = len({feature for _, feature in pairs}) > 1
+    if choice == "auto" and others and distributed.is_main():
+        reason = "is present" if chosen[1] in there else "would be read"
+        note(f"--{modality}_model auto: {chosen[0]}, because the feature {chosen[1]} {reason}")
+    return chosen
 
 
-def _speech_frames(options: TrainOptions, parts: Parts) -> int:
-    """Width of a training crop: as given, or that of the speech weights that the run starts from,
-    or such that one training clip in 20 is cut to it.
+def _width(store: FeatureStore, records: list[tuple[str, Record]], feature: str) -> int:
+    """Values a step, seen from the first clip that has any; 1 where none has."""
+    made = feature_named(feature)
+    for split, record in records:
+        if record.state(feature) == "ok":
+            return made.width(StoredClip(store, split, record).read(feature))
+    return 1
+
+
+def _fitted(options: TrainOptions, recipe: Recipe, parts: Parts) -> Recipe:
+    """With the width of a training crop, where a spectrogram is read: as given, or that of the
+    weights that the run starts from, or such that one training clip in 20 is cut to it.
     """
-    if options.speech_frames:
-        return padded_length(options.speech_frames)
-    if options.speech_load_weights:
-        return _given(options, "speech").options.speech_frames
-    frames = np.percentile([example.record.frames for example in parts.train], 95)
-    return min(padded_length(int(frames)), MOST_SPEECH_FRAMES)
+    return replace(
+        recipe,
+        parts=tuple(
+            replace(part, reading=replace(part.reading, speech_frames=_crop(options, part, parts)))
+            if part.kind == registry.SPECTROGRAM
+            else part
+            for part in recipe.parts
+        ),
+    )
 
 
-def _text_dim(options: TrainOptions, store: FeatureStore) -> int:
-    """Width of the word embeddings; the default where there are none or no text is read."""
-    if options.mode in ("text", "multimodal"):
-        for split in store.splits():
-            for record in store.read_manifest(split):
-                if record.text_state == "ok":
-                    return store.read_text(split, record.id).shape[1]
-    return Inputs.text_dim
+def _crop(options: TrainOptions, part: Part, parts: Parts) -> int:
+    if part.reading.speech_frames:
+        return whole_steps(part.reading.speech_frames)
+    if getattr(options, f"{part.modality}_load_weights"):
+        return _given(options, part.modality).recipe.part(part.modality).reading.speech_frames
+    frames = np.percentile([example.record.fact("frames") for example in parts.train], 95)
+    return min(whole_steps(int(frames)), MOST_SPEECH_FRAMES)
 
 
-def _targets(options: TrainOptions, parts: Parts) -> dict[str, str]:
+def _targets(options: TrainOptions, recipe: Recipe, parts: Parts) -> dict[str, str]:
     """Which label each head learns; integrated where the corpus has no label of its own."""
     own = {
         name: name if _labelled(parts.train, name) and _labelled(parts.val, name) else "integrated"
-        for name in ("speech", "face")
+        for name in recipe.modalities
+        if name in TARGETS
     }
-    if options.mode == "multimodal":
+    if recipe.fusion:
         return {"integrated": "integrated", **(own if options.lam > 0 else {})}
-    if options.target == "integrated" or options.mode == "text":
+    if options.target == "integrated":
         return {options.mode: "integrated"}
-    return {options.mode: own[options.mode]}
+    return {options.mode: own.get(options.mode, "integrated")}
 
 
 def _labelled(examples: list[Example], label: str) -> bool:

@@ -188,7 +188,7 @@ def _describe(
 ) -> dict[str, Any]:
     return describe(
         model,
-        task.model_options,
+        task.recipe,
         task.class_names,
         task.feature_settings,
         epoch,

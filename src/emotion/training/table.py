@@ -6,7 +6,6 @@ from pathlib import Path
 from emotion.command_line import run
 from emotion.errors import UserError
 from emotion.telling import say
-from emotion.training.setup import MODALITIES
 from emotion.training.sweep import SUMMARY, read_scores
 
 COLUMNS = ("run", "parameters", "WA", "UA", "macro-F1", "own WA", "clips")
@@ -66,9 +65,10 @@ def _without(paths: list[Path], folder: Path) -> list[str]:
     lines = []
     for path in paths:
         without = _scores(path)["scored"].get("without")
-        if without and without.keys() >= set(MODALITIES):
+        if without:
             shown = ", ".join(
-                f"{m} {_number(without[m]['unweighted_average_recall'])}" for m in MODALITIES
+                f"{name} {_number(scores['unweighted_average_recall'])}"
+                for name, scores in without.items()
             )
             lines.append(f"{path.parent.relative_to(folder)} without: {shown} (UA)")
     return lines

@@ -4,9 +4,11 @@ from collections import defaultdict
 
 import numpy as np
 
+from emotion.clock import N_MELS
 from emotion.errors import UserError
-from emotion.inputs.audio import N_MELS, at_its_level
-from emotion.inputs.store import FeatureStore, Record
+from emotion.inputs.audio import at_its_level
+from emotion.inputs.store import FeatureStore, StoredClip
+from emotion.records import Record
 
 LEAST_DEVIATION = 0.01  # of the 0 to 1 of a log-mel: 0.8 dB
 
@@ -32,8 +34,8 @@ class SpeakerNorms:
                         f"{store.root / split / 'manifest.csv'}: names no speaker for "
                         f"{record.stem}; leave out --speech_norm speaker"
                     )
-                if record.speech_state == "ok":
-                    values = store.read_array(split, "speech", record.stem).astype(np.float32)
+                if record.state("speech") == "ok":
+                    values = StoredClip(store, split, record).read("speech").astype(np.float32)
                     if level:
                         values = at_its_level(values, level_of(record))
                     values = values.astype(np.float64)
@@ -56,12 +58,12 @@ def level_of(record: Record) -> float:
     Raises:
         UserError: its features are from before it was kept.
     """
-    if record.peak_db is None:
+    if record.facts.get("peak_db") is None:
         raise UserError(
             f"{record.stem}: its features do not say how loud it was (peak_db in manifest.csv); "
             "run preprocess.py into another --features_dir, or leave out --speech_level True"
         )
-    return record.peak_db
+    return record.fact("peak_db")
 
 
 def _moments(

@@ -1,25 +1,52 @@
-"""Speech: EfficientNet-B0..B7 (Tan & Le 2019, arXiv 1905.11946) on a one-channel log-mel image."""
+"""EfficientNet-B0..B7 (Tan & Le 2019, arXiv 1905.11946) on a one-channel log-mel image."""
 
 import math
-from functools import partial
+from dataclasses import dataclass
 
 import torch
 from efficientnet_pytorch import EfficientNet
 from efficientnet_pytorch.utils import efficientnet_params, url_map
 from torch import Tensor, nn
 
+from emotion.clock import N_MELS, STEP_FRAMES, STEP_SECONDS, whole_steps
+from emotion.command_line import flag
 from emotion.networks.attention import AttentionPooling, Head, MeanPooling, StatisticsPooling
-from emotion.networks.options import ModelOptions
 from emotion.networks.padding import exporting, run_by_length
 from emotion.networks.pretrained import load_published
-from emotion.networks.single import SingleModel
-from emotion.records import Batch, Sequence
+from emotion.recipe import Part
+from emotion.records import Stream
 
-N_BANDS = 128
-FRAMES_PER_STEP = 32  # EfficientNet halves the time axis five times
 WHOLE_STRIDE = 32  # frames to one column of its last map
-SECONDS_PER_STEP = FRAMES_PER_STEP * 0.016
 BATCH_NORM_MOMENTUM = 0.1
+POOLINGS = {"attention": AttentionPooling, "mean": MeanPooling, "statistics": StatisticsPooling}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the network."""
+
+    coeff: int = flag(0, "EfficientNet-B0..B7", "model", low=0, high=7)
+    pooling: str = flag(
+        "attention",
+        "of EfficientNet's steps: by attention, their mean, or mean and deviation",
+        "model",
+        ("attention", "mean", "statistics"),
+    )
+    downsample: int = flag(
+        1,
+        "EfficientNet sees means of so many bands and frames: 2 is a quarter of the work",
+        "model",
+        (1, 2, 4),
+        type=int,
+    )
+    stride: int = flag(
+        32,
+        "below 32 EfficientNet ends before it halves its map further: more places of a short clip "
+        "to learn from, fewer parameters",
+        "model",
+        (8, 16, 32),
+        type=int,
+    )
 
 
 def build_network(coeff: int, stride: int = WHOLE_STRIDE) -> EfficientNet:
@@ -37,7 +64,7 @@ def build_network(coeff: int, stride: int = WHOLE_STRIDE) -> EfficientNet:
         f"efficientnet-b{coeff}",
         in_channels=1,
         include_top=False,
-        image_size=(N_BANDS, FRAMES_PER_STEP),
+        image_size=(N_MELS, STEP_FRAMES),
     )
     if stride < WHOLE_STRIDE:
         _cut(network, stride)
@@ -70,139 +97,102 @@ def _fold_padding(convolution: nn.Conv2d) -> None:
             convolution.static_padding = nn.Identity()
 
 
-def step_mask(speech: Tensor, frames: Tensor | None) -> Tensor:
-    """Which steps of a padded spectrogram (B, 128, T) start within the clip: (B, T / 32) bool."""
-    starts = torch.arange(0, speech.shape[-1], FRAMES_PER_STEP, device=speech.device)
-    if frames is None:
-        return torch.ones_like(starts, dtype=torch.bool).expand(speech.shape[0], -1)
-    # a clip of no frames keeps one step, so that every clip has a clock
-    return starts.unsqueeze(0) < frames.clamp(min=1).unsqueeze(1)
-
-
-def blank_padding(speech: Tensor, frames: Tensor | None) -> Tensor:
-    """(B, 128, T) with zeros after each clip's end, whatever stood there."""
-    if frames is None:
-        return speech
-    place = torch.arange(speech.shape[2], device=speech.device)
-    return speech.masked_fill((place >= frames.unsqueeze(1)).unsqueeze(1), 0.0)
-
-
-def step_time(n_steps: int, device: torch.device) -> Tensor:
-    """Seconds at the middle of each step, (N,) float32."""
-    return (torch.arange(n_steps, device=device) + 0.5) * SECONDS_PER_STEP
-
-
-class SpeechEncoder(nn.Module):
-    """Log-mel (B, 128, T) to a sequence (B, T / 32, C): EfficientNet's map averaged over bands.
+class SpectrogramEncoder(nn.Module):
+    """Log-mel (B, T, 128) to steps (B, T / 32, C): EfficientNet's map averaged over bands.
 
     A spectrogram shorter than ``frames`` is padded to it with zeros (the floor), in training and in
     evaluation alike; a longer one is run at its own multiple of 32. So a clip's answer does not
     depend on its neighbours, and evaluation meets the widths that training has met: a network
     trained at 160 frames and run at each clip's own length loses up to 10 points of UA (RAVDESS).
 
-    With ``pool`` above 1 the network sees means of ``pool`` x ``pool`` cells, a quarter of the work
-    at 2; with ``stride`` below 32 it ends earlier. A column of its map is then more or less than
+    With ``downsample`` above 1 the network sees means of so many by so many cells, a quarter of
+    the work at 2; with ``stride`` below 32 it ends earlier. A column of its map is then more or less than
     a step of the sequence, whose clock stays: columns are repeated or averaged.
     """
 
     def __init__(
         self,
         coeff: int,
-        frames: int = FRAMES_PER_STEP,
-        pool: int = 1,
+        frames: int = STEP_FRAMES,
+        downsample: int = 1,
         stride: int = WHOLE_STRIDE,
         moments: bool = False,
     ) -> None:
         """``moments``: steps hold the mean over bands of each channel and that of its square."""
         super().__init__()
         self.network = build_network(coeff, stride)
-        self.pool = pool
+        self.downsample = downsample
         self.stride = stride
-        self.frames = -(-frames // FRAMES_PER_STEP) * FRAMES_PER_STEP
+        self.frames = whole_steps(frames)
         self.moments = moments
         self.width: int = self.network._conv_head.out_channels * (2 if moments else 1)
 
-    def forward(self, batch: Batch) -> Sequence:
+    def forward(self, stream: Stream) -> Stream:
         """Steps of 0.512 s; masked where the clip has ended or has no voice."""
-        speech = blank_padding(batch.speech.float(), batch.speech_frames)
-        mask = step_mask(speech, batch.speech_frames)
-        values = self._values(speech, mask)
-        time = step_time(mask.shape[1], speech.device).expand(mask.shape)
-        if batch.speech_present is not None:
-            mask = mask & batch.speech_present.unsqueeze(1)
-        return Sequence(values, mask, time)
+        mask = stream.mask[:, ::STEP_FRAMES]
+        time = stream.time[:, ::STEP_FRAMES] + STEP_SECONDS / 2
+        speech = stream.values.float().masked_fill(~stream.mask.unsqueeze(2), 0.0)
+        return Stream(self._values(speech.transpose(1, 2).contiguous(), mask), mask, time)
 
     def _values(self, speech: Tensor, mask: Tensor) -> Tensor:
-        speech = nn.functional.pad(speech, (0, max(0, self.frames - speech.shape[2])))
-        if self.training or exporting():
+        if exporting():  # the exported model pads before
+            return self._steps(speech)
+        width = max(self.frames, whole_steps(speech.shape[2]))
+        speech = nn.functional.pad(speech, (0, width - speech.shape[2]))
+        if self.training:
             values = self._steps(speech)
         else:
-            lengths = (mask.sum(dim=1) * FRAMES_PER_STEP).clamp(min=self.frames)
+            lengths = (mask.sum(dim=1) * STEP_FRAMES).clamp(min=self.frames)
             values = run_by_length(self._steps, speech, lengths, dim=2)
         return nn.functional.pad(values, (0, 0, 0, mask.shape[1] - values.shape[1]))
 
     def _steps(self, speech: Tensor) -> Tensor:
         """(B, 128, T) -> (B, T / 32, C)."""
-        steps = speech.shape[2] // FRAMES_PER_STEP
+        steps = speech.shape[2] // STEP_FRAMES
         image = speech.unsqueeze(1)
-        if self.pool > 1:
-            multiple = self.stride * self.pool
+        if self.downsample > 1:
+            multiple = self.stride * self.downsample
             width = (image.shape[3] + multiple - 1) // multiple * multiple
             image = nn.functional.pad(image, (0, width - image.shape[3]))
-            image = nn.functional.avg_pool2d(image, self.pool)
+            image = nn.functional.avg_pool2d(image, self.downsample)
         channels = self.network.extract_features(image)
         values = channels.mean(dim=2)
         if self.moments:
             values = torch.cat([values, channels.float().square().mean(dim=2)], dim=1)
         values = values.transpose(1, 2)
-        column = self.pool * self.stride  # frames
-        if column > FRAMES_PER_STEP:
-            values = values.repeat_interleave(column // FRAMES_PER_STEP, dim=1)
-        elif column < FRAMES_PER_STEP:
-            values = values.unflatten(1, (-1, FRAMES_PER_STEP // column)).mean(dim=2)
+        column = self.downsample * self.stride  # frames
+        if column > STEP_FRAMES:
+            values = values.repeat_interleave(column // STEP_FRAMES, dim=1)
+        elif column < STEP_FRAMES:
+            values = values.unflatten(1, (-1, STEP_FRAMES // column)).mean(dim=2)
         return values[:, :steps]
 
 
-def build_speech_encoder(options: ModelOptions) -> SpeechEncoder:
-    """The encoder of ``options``."""
-    return SpeechEncoder(
-        options.coeff,
-        options.speech_frames,
-        options.speech_pool,
-        options.speech_stride,
-        moments=options.speech_model == "statistics",
-    )
+def build(part: Part) -> SpectrogramEncoder:
+    """The encoder, for crops as long as the recipe says."""
+    options = part.network
+    moments = options.pooling == "statistics"
+    frames = part.reading.speech_frames
+    return SpectrogramEncoder(options.coeff, frames, options.downsample, options.stride, moments)
 
 
-def build_speech_head(options: ModelOptions, width: int) -> Head:
-    """Pooling by attention, or for ``vanilla`` the library's global average, or for ``statistics``
-    mean and deviation; then the library's dropout and a linear layer.
-    """
-    poolings = {
-        "attention": partial(AttentionPooling, width),
-        "vanilla": MeanPooling,
-        "statistics": StatisticsPooling,
-    }
-    pooling = poolings[options.speech_model]()
-    dropout = efficientnet_params(f"efficientnet-b{options.coeff}")[3]
-    return Head(pooling, width, options.n_classes, dropout)
+def build_head(part: Part, width: int, n_classes: int) -> Head:
+    """The pooling that the options name; then the library's dropout and a linear layer."""
+    pooling = POOLINGS[part.network.pooling]
+    dropout = efficientnet_params(f"efficientnet-b{part.network.coeff}")[3]
+    made = pooling(width) if pooling is AttentionPooling else pooling()
+    return Head(made, width, n_classes, dropout)
 
 
-def build_speech(options: ModelOptions) -> SingleModel:
-    """The speech model: {"speech": (B, n_classes)}."""
-    encoder = build_speech_encoder(options)
-    return SingleModel("speech", encoder, build_speech_head(options, encoder.width))
-
-
-def load_imagenet(encoder: SpeechEncoder, coeff: int, pretrained: str) -> bool:
+def load_pretrained(encoder: SpectrogramEncoder, part: Part, pretrained: str) -> bool:
     """Load the published ImageNet weights into ``encoder``; True when they are in.
 
     The stem's RGB kernel is summed to one channel (the same answer as a grey image in all three),
     and the published classifier is dropped.
 
     Args:
-        encoder: of EfficientNet-B``coeff``.
-        coeff: 0..7.
+        encoder: whose weights are replaced.
+        part: which of the networks it is.
         pretrained: "true", "auto" (False and a line on stderr where they cannot be had) or "false".
 
     Raises:
@@ -219,5 +209,6 @@ def load_imagenet(encoder: SpeechEncoder, coeff: int, pretrained: str) -> bool:
             kept["_conv_head.weight"] = own["_conv_head.weight"]
         encoder.network.load_state_dict(kept)
 
-    url = url_map[f"efficientnet-b{coeff}"]
-    return load_published(url, f"ImageNet EfficientNet-B{coeff}", pretrained, install)
+    name = f"b{part.network.coeff}"
+    url = url_map[f"efficientnet-{name}"]
+    return load_published(url, f"ImageNet EfficientNet-{name.upper()}", pretrained, install)

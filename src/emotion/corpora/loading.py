@@ -1,0 +1,41 @@
+"""A corpus by name, checked."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from emotion import registry
+from emotion.corpora.takes import note_passed_over
+from emotion.errors import UserError
+from emotion.records import Clip, Corpus
+
+
+def load_corpus(name: str, folder: Path) -> Corpus:
+    """The clips of corpus ``name`` found in ``folder``, in a fixed order.
+
+    Raises:
+        UserError: the folder does not exist, holds no clips, two clips share a name, or a label is
+            not one of the corpus.
+    """
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder; put the {name} corpus there or give --data_dir")
+    corpus = _readable_names(registry.load("CORPORA", name).load(folder))
+    seen: dict[tuple[str, str], Clip] = {}
+    for clip in corpus.clips:
+        other = seen.setdefault((clip.split, clip.stem), clip)
+        if other is not clip:
+            raise UserError(
+                f"{clip.path or clip.stem}: has the same name as {other.path or other.stem}; "
+                "rename one of them"
+            )
+    return corpus
+
+
+def _readable_names(corpus: Corpus) -> Corpus:
+    """Without the clips whose names are no text: no list could hold them."""
+    wrong = [clip.stem for clip in corpus.clips if not _is_text(clip.stem + clip.id)]
+    note_passed_over(corpus.name, [Path(ascii(name)) for name in wrong], "names not in UTF-8")
+    return replace(corpus, clips=[clip for clip in corpus.clips if _is_text(clip.stem + clip.id)])
+
+
+def _is_text(name: str) -> bool:
+    return name.isascii() or not any(0xD800 <= ord(letter) <= 0xDFFF for letter in name)

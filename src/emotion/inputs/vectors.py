@@ -1,0 +1,96 @@
+"""Vectors over time, of whatever network or file: kept with their times, read as they are."""
+
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+
+from emotion.inputs.feature import Absent, Feature, Reader, Steps, Window
+from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
+from emotion.inputs.store import checked, load_archive, numbers
+from emotion.records import ClipFeatures
+
+MOST_VECTORS = 256  # read of a clip; of a longer one as many, at evenly spread times
+
+
+class Vectors(NamedTuple):
+    """One vector a step."""
+
+    values: np.ndarray  # floating point (T, D)
+    time: np.ndarray  # float32 (T,) seconds of the clip; NaN where a step has none
+    found: np.ndarray  # bool (T,), False where the vector only fills a hole
+
+
+def without_times(values: np.ndarray) -> Vectors:
+    """Vectors (T, D) of which nobody knows when they are."""
+    return Vectors(values, np.full(len(values), np.nan, np.float32), np.ones(len(values), bool))
+
+
+class VectorFeature(Feature):
+    """The base of features that are vectors: a class below it names and extracts them."""
+
+    most = MOST_VECTORS
+    jitter = True  # whether training cuts a little off at either end of a whole clip
+
+    def cut(self, value: Vectors, window: Window) -> Vectors:
+        """The vectors of the window's times; of those without times nobody knows where they are."""
+        inside = (value.time >= window.start - 1e-6) & (value.time < window.end)
+        if not value.found[inside].any():
+            raise Absent("absent")
+        return Vectors(*(part[inside] for part in value))
+
+    def write(self, file: BinaryIO, value: Vectors) -> None:
+        """An npz of the three arrays."""
+        np.savez(file, **value._asdict())
+
+    def read(self, path: Path, clip: ClipFeatures) -> Vectors:
+        """Read them back, checked."""
+        arrays = load_archive(path, Vectors._fields)
+        if len({len(part) for part in arrays.values()}) != 1:
+            raise ValueError("its parts are of unequal length")
+        vectors = Vectors(**arrays)
+        return vectors._replace(values=numbers(vectors.values))
+
+    def width(self, value: Vectors) -> int:
+        """Numbers in a vector."""
+        return value.values.shape[1]
+
+    def reader(self, options: Any, width: int, store: Any = None) -> "VectorReader":
+        """Reads vectors of ``width`` numbers."""
+        return VectorReader(options, self, width)
+
+
+class VectorReader(Reader):
+    """Vectors within the window; a clip without any has one step, which is masked."""
+
+    def __init__(self, options: Any, feature: VectorFeature, width: int) -> None:
+        super().__init__(options)
+        self.feature = feature
+        self.width = width
+
+    def steps(
+        self, clip: ClipFeatures, window: Window | None, generator: np.random.Generator | None
+    ) -> Steps:
+        """(T, D), in the type that they are stored in."""
+        name = self.feature.name
+        if clip.record.state(name) != "ok":
+            nothing = np.zeros((1, self.width), np.float32)
+            return Steps(nothing, np.zeros(1, bool), np.full(1, np.nan, np.float32))
+        vectors = clip.read(name)
+        checked(clip, name, vectors.values.shape[1] == self.width)
+        rows = self._rows(vectors.time, window, generator)
+        return Steps(vectors.values[rows], vectors.found[rows], vectors.time[rows])
+
+    def _rows(
+        self, time: np.ndarray, window: Window | None, generator: np.random.Generator | None
+    ) -> np.ndarray:
+        rows = np.arange(len(time))
+        if np.isnan(time).all():
+            return rows[: self.feature.most]
+        if window is not None:
+            rows = rows_within(time, window)
+        elif generator is not None and self.feature.jitter:
+            rows = rows[jittered_rows(len(rows), generator)]
+        if len(rows) > self.feature.most:
+            rows = rows[spread_rows(len(rows), self.feature.most, generator)]
+        return rows

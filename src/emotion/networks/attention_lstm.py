@@ -1,0 +1,52 @@
+"""A bidirectional LSTM over vectors of any width, pooled by attention."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from emotion.command_line import flag
+from emotion.networks.attention import AttentionPooling, Head, MaskedBiLSTM
+from emotion.recipe import Part
+from emotion.records import Stream
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the network."""
+
+    hidden: int = flag(128, "LSTM width a direction", "model", low=1, high=8192)
+    dropout: float = flag(
+        0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
+    )
+
+
+class LSTMEncoder(nn.Module):
+    """A sequence of vectors read both ways: Stream (B, N, D) -> Stream (B, N, 2 * hidden).
+
+    Each vector is normalised first: an embedding of unit length has elements of 0.04, a summed word
+    vector ten times that, and one learning rate has to fit both. A vector of a single number has
+    nothing left after that, so it is taken as it is.
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width) if width > 1 else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.lstm = MaskedBiLSTM(width, hidden)
+        self.width = self.lstm.width
+
+    def forward(self, stream: Stream) -> Stream:
+        """Same steps, same mask, same times."""
+        values = stream.values.masked_fill(~stream.mask.unsqueeze(-1), 0.0)
+        values = self.lstm(self.dropout(self.norm(values)), stream.mask)
+        return stream._replace(values=values)
+
+
+def build(part: Part) -> LSTMEncoder:
+    """The encoder."""
+    return LSTMEncoder(part.width, part.network.hidden, part.network.dropout)
+
+
+def build_head(part: Part, width: int, n_classes: int) -> Head:
+    """Attention pooling."""
+    return Head(AttentionPooling(width), width, n_classes, part.network.dropout)

@@ -1,0 +1,113 @@
+"""What a model is made of and what it reads: plain values that a checkpoint stores, nested by
+component, and rebuilds the model with.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from emotion import registry
+from emotion.errors import UserError
+from emotion.records import Record
+
+
+@dataclass(frozen=True)
+class Part:
+    """One modality of a model: features, how they are read, and the network that reads them."""
+
+    modality: str
+    feature: str  # a name in ``registry.FEATURES``
+    width: int  # values a step
+    reading: Any  # the feature's ``Options``
+    encoder: str  # a name in ``registry.ENCODERS``
+    network: Any  # the encoder's ``Options``
+
+    @property
+    def kind(self) -> str:
+        """Of the features."""
+        return registry.FEATURES[self.feature].kind
+
+    def fits(self, other: "Part") -> str:
+        """What keeps the weights of ``other`` from serving here, in words, or nothing.
+
+        Options of training alone may differ.
+        """
+        for name in ("encoder", "feature", "width"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                flag = f"--{self.modality}_model" if name == "encoder" else name
+                return f"{flag} {theirs}, this run {mine}"
+        for mine, theirs in ((self.reading, other.reading), (self.network, other.network)):
+            for name, field in mine.__dataclass_fields__.items():
+                found, wanted = getattr(theirs, name), getattr(mine, name)
+                if found != wanted and not field.metadata.get("training"):
+                    return f"--{name} {found}, this run {wanted}"
+        return ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model."""
+
+    mode: str  # a modality, or multimodal
+    n_classes: int
+    parts: tuple[Part, ...]  # in the registry's order
+    fusion: str = ""  # a name in ``registry.FUSIONS``
+    join: Any = None  # the fusion's ``Options``
+    heads: tuple[str, ...] = ()  # modalities with a head of their own beside the fused one
+
+    @property
+    def main_head(self) -> str:
+        """The head whose answer counts."""
+        return "integrated" if self.fusion else self.mode
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What is read."""
+        return tuple(part.modality for part in self.parts)
+
+    def part(self, modality: str) -> Part:
+        """The part of a modality."""
+        return next(part for part in self.parts if part.modality == modality)
+
+    def usable(self, record: Record) -> bool:
+        """Whether a clip has anything of what is read."""
+        return any(record.state(part.feature) == "ok" for part in self.parts)
+
+
+def describe(recipe: Recipe) -> dict[str, Any]:
+    """Nested plain values."""
+    return asdict(recipe) | {"parts": [asdict(part) for part in recipe.parts]}
+
+
+def restore(described: dict[str, Any]) -> Recipe:
+    """The recipe that was described.
+
+    Raises:
+        UserError: it names a component that is not here.
+        TypeError: its options are not those of the component.
+    """
+    parts = tuple(_restore_part(part) for part in described["parts"])
+    fusion = described["fusion"]
+    join = (
+        registry.options_class(registry.load("FUSIONS", fusion))(**described["join"])
+        if fusion
+        else None
+    )
+    heads = tuple(described["heads"])
+    if not parts or not all(isinstance(head, str) for head in heads):
+        raise TypeError("it reads nothing")
+    return Recipe(described["mode"], int(described["n_classes"]), parts, fusion, join, heads)
+
+
+def _restore_part(part: dict[str, Any]) -> Part:
+    feature = registry.load("FEATURES", part["feature"])
+    encoder = registry.load("ENCODERS", part["encoder"])
+    kinds = registry.FEATURES[part["feature"]].kind, registry.ENCODERS[part["encoder"]].kind
+    if kinds[0] != kinds[1]:
+        raise UserError(f"{part['encoder']} reads {kinds[1]}, {part['feature']} are {kinds[0]}")
+    reading = registry.options_class(feature)(**part["reading"])
+    network = registry.options_class(encoder)(**part["network"])
+    return Part(
+        str(part["modality"]), part["feature"], int(part["width"]), reading, part["encoder"],
+        network,
+    )  # fmt: skip

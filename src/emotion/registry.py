@@ -1,0 +1,218 @@
+"""Name -> component. A component is one file, and here is its line.
+
+A line names a module by a string, so that listing what there is imports nothing. ``--extend FILE``
+adds the lines that stand in a file of one's own (``docs/EXTENDING.md``): the same dictionaries,
+under the same names.
+"""
+
+import ast
+import dataclasses
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from emotion.command_line import flag, nearest
+from emotion.errors import UserError, first_line
+
+SPECTROGRAM, CROPS, VECTORS = "spectrogram", "crops", "vectors"  # kinds of features
+FUSED = "multimodal"  # the mode that joins all modalities
+EXTENSIONS = "EMOTION_EXTEND"  # environment: what --extend names, for the processes started here
+
+
+class FeatureLine(NamedTuple):
+    """What is extracted, stored and read under one name."""
+
+    modality: str
+    kind: str  # decides how it is stored, and which encoders read it
+    module: str
+
+
+class EncoderLine(NamedTuple):
+    """A network over the features of one kind, of whichever modality."""
+
+    kind: str
+    module: str
+
+
+CORPORA: dict[str, str] = {
+    "qia2020": "emotion.corpora.qia2020",
+    "ravdess": "emotion.corpora.ravdess",
+    "ravdess_song": "emotion.corpora.ravdess_song",
+    "cremad": "emotion.corpora.cremad",
+    "meld": "emotion.corpora.meld",
+    "emodb": "emotion.corpora.emodb",
+    "table": "emotion.corpora.table",
+}
+FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
+    "speech": FeatureLine("speech", SPECTROGRAM, "emotion.inputs.log_mel"),
+    "video": FeatureLine("face", CROPS, "emotion.inputs.crops"),
+    "embedding": FeatureLine("face", VECTORS, "emotion.frozen.vggface"),
+    "text": FeatureLine("text", VECTORS, "emotion.inputs.words"),
+}
+ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are there
+    "efficientnet": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet"),
+    "attention_lstm": EncoderLine(VECTORS, "emotion.networks.attention_lstm"),
+    "resnet3d": EncoderLine(CROPS, "emotion.networks.resnet3d"),
+    "mlstm_fcn": EncoderLine(VECTORS, "emotion.networks.mlstm_fcn"),
+}
+FUSIONS: dict[str, str] = {
+    "aligned": "emotion.networks.aligned",
+    "concat": "emotion.networks.concat",
+}
+TABLES = {"CORPORA": CORPORA, "FEATURES": FEATURES, "ENCODERS": ENCODERS, "FUSIONS": FUSIONS}
+_extended: list[str] = []  # files whose lines are in the tables
+
+
+def modalities() -> tuple[str, ...]:
+    """Every modality, in the order of its first features."""
+    return tuple(dict.fromkeys(line.modality for line in FEATURES.values()))
+
+
+def encoders_of(modality: str) -> list[str]:
+    """Names of the encoders that can read some features of a modality."""
+    kinds = {line.kind for line in FEATURES.values() if line.modality == modality}
+    return [name for name, line in ENCODERS.items() if line.kind in kinds]
+
+
+def features_of(modality: str, kind: str) -> list[str]:
+    """Names of the features of a modality that are of a kind."""
+    return [
+        name for name, line in FEATURES.items() if line.modality == modality and line.kind == kind
+    ]
+
+
+def load(table: str, name: str) -> ModuleType:
+    """Import a component: its module.
+
+    Raises:
+        UserError: there is no such line, as where a checkpoint wants an extension.
+    """
+    lines: dict[str, Any] = TABLES[table]
+    if name not in lines:
+        kind = table.lower().removesuffix("s").replace("corpora", "corpus")
+        raise UserError(
+            f"there is no {kind} {name!r} here{nearest(name, list(lines))}; give the file that "
+            "brings it: --extend FILE.py"
+        )
+    line = lines[name]
+    return importlib.import_module(line if isinstance(line, str) else line.module)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """Of a component that has none."""
+
+
+def options_class(module: ModuleType) -> type:
+    """The ``Options`` of a component that is imported."""
+    return getattr(module, "Options", NoOptions)
+
+
+@cache
+def options_of(module: str, kind: str = "Options") -> type:
+    """A component's ``Options`` (of ``kind`` Extraction: preprocess.py's), read from its file
+    without running the rest of it: a network imports torch, which takes seconds, and ``--help``
+    waits for none. So the class may use ``flag`` and plain values alone.
+    """
+    spec = importlib.util.find_spec(module)
+    tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind]
+    names: dict[str, Any] = {"flag": flag, "dataclass": dataclasses.dataclass}
+    exec(compile(ast.Module(found, []), str(spec.origin), "exec"), names)
+    return names.get(kind, NoOptions)
+
+
+def joined(
+    name: str, base: type, modules: Sequence[str], kind: str = "Options", only: str = ""
+) -> type:
+    """``base`` with the fields of the components' options: what a script's flags are.
+
+    Args:
+        name: of the class, which stands in ``base``'s module.
+        base: a dataclass of general flags.
+        modules: of the components.
+        kind: which of their classes.
+        only: take the fields alone that are marked by this word.
+
+    A flag that several components share (the width of an LSTM) is given to all of them.
+
+    Raises:
+        UserError: two of them mean different things by one name.
+    """
+    fields: dict[str, dataclasses.Field] = {field.name: field for field in dataclasses.fields(base)}
+    added: dict[str, tuple[str, Any, dataclasses.Field]] = {}
+    for module in dict.fromkeys(modules):
+        for field in dataclasses.fields(options_of(module, kind)):
+            if only and not field.metadata.get(only):
+                continue
+            other = fields.setdefault(field.name, field)
+            if _meaning(other) != _meaning(field):
+                raise UserError(f"{module}: its flag --{field.name} is another component's too")
+            if other is field:
+                spec = dataclasses.field(default=field.default, metadata=field.metadata)
+                added[field.name] = (field.name, field.type, spec)
+    made = dataclasses.make_dataclass(name, added.values(), bases=(base,))
+    made.__module__, made.__doc__ = base.__module__, base.__doc__
+    return made
+
+
+def pick(options: type, values: Any) -> Any:
+    """An ``options`` record from the fields of that name in a larger one; defaults for others."""
+    fields = dataclasses.fields(options)
+    return options(**{f.name: getattr(values, f.name, f.default) for f in fields})
+
+
+def extend(files: Sequence[str]) -> None:
+    """Run extension files and take up their lines, here and in all processes started from here.
+
+    Raises:
+        UserError: a file cannot be run, or brings a name that is there already.
+    """
+    paths = [str(Path(file).resolve()) for file in files]
+    known = [path for path in os.environ.get(EXTENSIONS, "").split(os.pathsep) if path]
+    wanted = list(dict.fromkeys([*known, *paths]))
+    if wanted:
+        os.environ[EXTENSIONS] = os.pathsep.join(wanted)
+    for path in wanted:
+        if path not in _extended:
+            _extended.append(path)
+            _take_up(path)
+
+
+def extensions() -> list[str]:
+    """Names of the extension files, which a checkpoint keeps."""
+    return [Path(path).name for path in _extended]
+
+
+def _take_up(path: str) -> None:
+    name = f"emotion_extension_{Path(path).stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or not Path(path).is_file():
+        raise UserError(f"--extend {path}: no such Python file")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:  # whatever somebody's code raises
+        raise UserError(f"--extend {path}: {type(error).__name__}: {first_line(error)}") from error
+    lines = {table: getattr(module, table, {}) for table in TABLES}
+    if not any(lines.values()):
+        raise UserError(f"--extend {path}: has none of {', '.join(TABLES)}; see docs/EXTENDING.md")
+    for table, brought in lines.items():
+        if twice := sorted(TABLES[table].keys() & brought.keys()):
+            raise UserError(f"--extend {path}: {twice[0]} is there already; choose another name")
+        TABLES[table].update(brought)
+
+
+def _meaning(field: dataclasses.Field) -> tuple:
+    return field.default, field.metadata["help"], field.metadata["choices"]
+
+
+extend(())  # in a process that was started by one with --extend
