@@ -24,8 +24,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from emotion.networks import ModelOptions, build_model
 from emotion.networks.multimodal import speech_clock
+
+from emotion.networks import ModelOptions
+from emotion.networks.model import build_model
 from emotion.records import Batch
 from tests.test_alignment import (
     FRAME_SECONDS,

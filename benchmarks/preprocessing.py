@@ -43,15 +43,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from benchmarks.clips import ffmpeg, make_clip, repeat_clip
 from benchmarks.costs import Cost, clocked, median, peak_resident, row, stage, table
 from benchmarks.reference import Reference
-from emotion.records import Clip, Corpus, Labels
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.frozen.vggface import fingerprint
 from emotion.inputs import audio, faces
+from emotion.inputs.extraction import FeatureSettings, Tools
 from emotion.inputs.store import FeatureStore
 from emotion.inputs.video import probe, read_frames
 from emotion.preprocessing import jobs, pipeline
-from emotion.preprocessing.pipeline import FeatureSettings, Tools
 from emotion.preprocessing.pool import outcomes
+from emotion.records import Clip, Corpus, Labels
 
 RATES = {"fast, 7.8 crops/s": 8, "fast, 15.6 crops/s": 4}
 

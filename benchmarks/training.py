@@ -30,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import torch
 
-from emotion.data.mixing import draw_mixture, mix_inside, mix_spectrograms, spec_augment
+from emotion.data.mixing import draw_mixture, mix_inside, mix_spectrograms
+from emotion.inputs.spec_augment import spec_augment
 from emotion.inputs.store import MODALITY_FOLDERS, FeatureStore
 from emotion.machine import cores
 from emotion.models.devices import choose_device

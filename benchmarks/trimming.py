@@ -17,7 +17,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from emotion.inputs.audio import HOP_LENGTH, SAMPLE_RATE, frame_levels, trim_interval
+from emotion.clock import HOP_LENGTH, SAMPLE_RATE
+from emotion.inputs.audio import frame_levels, trim_interval
 from emotion.inputs.video import read_waveform
 
 CLICKED = 119  # clips

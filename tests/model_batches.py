@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from emotion.records import Batch
+from emotion.clock import FRAME_SECONDS, STEP_FRAMES, STEP_SECONDS
+from emotion.records import Batch, Clock, Stream
 
 N_CLASSES = 7
 TEXT_DIM = 20
@@ -44,16 +45,28 @@ def feature_batch(n_clips=4, frames=24, words=9, spectrogram=96, seed=0, holes=(
     )
     text = torch.randn(n_clips, words, TEXT_DIM, generator=generator)
     time = (torch.arange(frames) + 0.5) * 0.128
-    return Batch(
-        speech=torch.rand(n_clips, 128, spectrogram, generator=generator),
-        speech_frames=(shares * spectrogram).ceil().long(),
-        speech_present=torch.ones(n_clips, dtype=torch.bool),
-        face=face.masked_fill(~face_mask.unsqueeze(-1), 5.0),
-        face_mask=face_mask,
-        face_time=time.expand(n_clips, -1),
-        text=text.masked_fill(~text_mask.unsqueeze(-1), -5.0),
-        text_mask=text_mask,
-    )
+    frame_mask = some_mask((shares * spectrogram).ceil().int().tolist(), spectrogram)
+    speech = torch.rand(n_clips, 128, spectrogram, generator=generator).transpose(1, 2)
+    frame_time = (torch.arange(spectrogram) * FRAME_SECONDS).expand(n_clips, -1)
+    streams = {
+        "speech": Stream(speech, frame_mask, frame_time),
+        "face": Stream(
+            face.masked_fill(~face_mask.unsqueeze(-1), 5.0), face_mask, time.expand(n_clips, -1)
+        ),
+        "text": Stream(
+            text.masked_fill(~text_mask.unsqueeze(-1), -5.0),
+            text_mask,
+            torch.full((n_clips, words), torch.nan),
+        ),
+    }
+    return Batch(streams, clock_of_frames(frame_mask))
+
+
+def clock_of_frames(mask):
+    """Steps of 32 frames from the start of each clip, (B, T / 32)."""
+    steps = mask[:, ::STEP_FRAMES]
+    time = (torch.arange(steps.shape[1]) + 0.5) * STEP_SECONDS
+    return Clock(steps, time.expand(steps.shape))
 
 
 def crop_batch(n_clips=4, frames=8, size=32, holes=()):
@@ -61,25 +74,38 @@ def crop_batch(n_clips=4, frames=8, size=32, holes=()):
     generator = torch.Generator().manual_seed(0)
     lengths = torch.linspace(0.4, 1.0, n_clips).mul(frames).ceil().int().tolist()
     crops = torch.randint(256, (n_clips, frames, 3, size, size), generator=generator)
-    return Batch(
-        face=crops.to(torch.uint8),
-        face_mask=some_mask(lengths, frames, holes),
-        face_time=((torch.arange(frames) + 0.5) * 0.4).expand(n_clips, -1),
-    )
+    time = ((torch.arange(frames) + 0.5) * 0.4).expand(n_clips, -1)
+    return Batch({"face": Stream(crops.to(torch.uint8), some_mask(lengths, frames, holes), time)})
+
+
+def only(batch, *names):
+    """The batch with some of its modalities, on the same clock."""
+    return batch._replace(streams={name: batch.streams[name] for name in names})
+
+
+def with_stream(batch, name, **fields):
+    """The batch with fields of one stream replaced."""
+    streams = batch.streams | {name: batch.streams[name]._replace(**fields)}
+    return batch._replace(streams=streams)
+
+
+def without(batch, name, rows=None):
+    """The batch with a modality masked in some of its clips, or in all."""
+    mask = batch.streams[name].mask.clone()
+    mask[slice(None) if rows is None else rows] = False
+    return with_stream(batch, name, mask=mask)
 
 
 def alone(batch, row):
     """One clip of a batch, cut to its own length in every modality but crops, a fixed number."""
-    cuts = {}
-    frames = int(batch.face_mask[row].nonzero().max()) + 1 if batch.face_mask[row].any() else 1
-    if batch.face.dim() == 3:
-        cuts |= {"face": frames, "face_mask": frames, "face_time": frames}
-    if batch.text is not None:
-        words = max(int(batch.text_mask[row].sum()), 1)
-        cuts |= {"text": words, "text_mask": words}
-    clip = Batch(*[None if field is None else field[row : row + 1] for field in batch])
-    clip = clip._replace(**{name: getattr(clip, name)[:, :cut] for name, cut in cuts.items()})
-    if batch.speech is None:
-        return clip
-    width = -(-int(batch.speech_frames[row]) // 32) * 32
-    return clip._replace(speech=clip.speech[..., :width])
+    streams = {}
+    for name, stream in batch.streams.items():
+        mask = stream.mask[row]
+        length = int(mask.nonzero().max()) + 1 if mask.any() else 1
+        kept = len(mask) if stream.values.dim() > 3 else length
+        streams[name] = Stream(*(part[row : row + 1, :kept] for part in stream))
+    clock = batch.clock
+    if clock is not None:
+        steps = int(clock.mask[row].sum())
+        clock = Clock(*(part[row : row + 1, :steps] for part in clock))
+    return Batch(streams, clock)

@@ -7,10 +7,11 @@ from torch import nn
 
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.models.checkpoint import describe, save_checkpoint
-from emotion.networks import ModelOptions, build_model
+from emotion.networks.model import build_model
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.run import predict
 from tests.features import SETTINGS
+from tests.recipes import recipe_of
 
 PLAIN = {
     "denoise": "none",
@@ -35,8 +36,8 @@ class SlimNetwork(nn.Module):
 
 
 def slim(monkeypatch):
-    """Every SpeechEncoder built from now on is slim."""
-    monkeypatch.setattr("emotion.networks.speech.build_network", lambda *_: SlimNetwork())
+    """Every SpectrogramEncoder built from now on is slim."""
+    monkeypatch.setattr("emotion.networks.efficientnet.build_network", lambda *_: SlimNetwork())
 
 
 def make_checkpoint(
@@ -44,16 +45,16 @@ def make_checkpoint(
 ):
     """Write a checkpoint with drawn weights that are large enough to tell clips apart."""
     options = {"hidden": HIDDEN, "text_dim": TEXT_DIM, "speech_frames": 64, **options}
-    options = ModelOptions(mode=mode, n_classes=len(class_names), **options)
+    recipe = recipe_of(mode, len(class_names), **options)
     torch.manual_seed(seed)
-    model = build_model(options)
+    model = build_model(recipe)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 module.weight.mul_(3.0)
     stored = {"corpus": "qia2020", **(SETTINGS if features is None else features)}
     path = folder / mode / f"run{seed}" / name
-    save_checkpoint(path, describe(model, options, class_names, stored, 3, {}))
+    save_checkpoint(path, describe(model, recipe, class_names, stored, 3, {}))
     return path
 
 

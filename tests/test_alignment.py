@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor, nn
-
-from emotion.networks.attention import LSTMEncoder
-from emotion.networks.fusion import AlignedFusion, Clock, ConcatFusion, Sequences, build_fusion
 from emotion.networks.multimodal import speech_clock
 from emotion.networks.speech import SpeechEncoder
+from torch import Tensor, nn
+
+from emotion.networks.aligned import AlignedFusion
+from emotion.networks.attention_lstm import LSTMEncoder
+from emotion.networks.concat import ConcatFusion
+from emotion.networks.fusion import Clock, Sequences, build_fusion
 from emotion.records import Batch, Sequence
 
 N_CLASSES = 7

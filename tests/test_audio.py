@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from emotion.clock import FRAME_SECONDS, N_MELS
 from emotion.inputs.audio import (
     F_MAX,
     F_MIN,
-    FRAME_SECONDS,
     N_FFT,
-    N_MELS,
     at_its_level,
     extract_speech,
     frame_levels,

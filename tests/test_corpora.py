@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emotion.corpora import CORPORA, Labels, load_corpus
-from emotion.corpora.qia2020 import EMOTIONS, parse_emotion
-from emotion.corpora.qia2020 import parse_name
+from emotion.corpora.qia2020 import EMOTIONS, parse_emotion, parse_name
 from emotion.errors import UserError
 from tests.trees import touch
 

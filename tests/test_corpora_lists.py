@@ -3,9 +3,9 @@
 import pytest
 
 from emotion.corpora.loading import load_corpus
-from emotion.records import Labels
 from emotion.corpora.rows import decode, read_rows
 from emotion.errors import UserError
+from emotion.records import Labels
 from tests.trees import touch
 
 MELD_HEADER = (

@@ -7,14 +7,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from emotion.data.transforms import padded_length
 from torch.utils.data import DataLoader
 
+from emotion.clock import FRAME_SECONDS
 from emotion.data.dataset import MAX_EMBEDDINGS, MAX_WORDS, FeatureDataset, Inputs, collate
 from emotion.data.examples import load_examples
 from emotion.data.sampling import EvalBatches, TrainBatches
-from emotion.data.transforms import jittered_rows, padded_length, rows_within, spread_rows
 from emotion.errors import UserError
-from emotion.inputs.audio import FRAME_SECONDS
+from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
 from tests.features import START, make_features
 
 EVERYTHING = Inputs(

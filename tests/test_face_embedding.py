@@ -11,9 +11,15 @@ import torch
 from facenet_pytorch import InceptionResnetV1
 
 from emotion.errors import UserError
-from emotion.frozen.vggface import URL, FaceEmbedder, find_weights, fingerprint, normalise
+from emotion.frozen.vggface import (
+    URL,
+    FaceEmbedder,
+    embed_faces,
+    find_weights,
+    fingerprint,
+    normalise,
+)
 from emotion.inputs.faces import Detection, track_faces
-from emotion.preprocessing.pipeline import embed_faces
 from tests.media import plain, portrait
 
 

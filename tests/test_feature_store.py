@@ -15,13 +15,9 @@ from hypothesis import strategies as st
 from emotion.errors import UserError
 from emotion.files import remove_partial_files, write_atomic
 from emotion.inputs.faces import FaceTrack, encode_jpeg
-from emotion.inputs.store import (
-    FORMAT,
-    Failure,
-    FeatureStore,
-    Record,
-)
+from emotion.inputs.store import FORMAT, Failure, FeatureStore
 from emotion.inputs.words import TextError, read_word_embeddings
+from emotion.records import Record
 from tests.media import portrait
 
 RECORD = Record(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from emotion.data.examples import Folds, assign_folds, load_examples, load_parts
 from emotion.errors import UserError
-from emotion.inputs.store import FeatureStore, Record
+from emotion.inputs.store import FeatureStore
 from emotion.paths import HOME
+from emotion.records import Record
 
 CLASSES = ("hap", "ang")
 SPEAKERS = ("01", "02", "03", "04", "05", "06")

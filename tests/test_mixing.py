@@ -16,10 +16,8 @@ from emotion.data.mixing import (
     mix_inside,
     mix_spectrograms,
     mix_targets,
-    spec_augment,
-    time_warp,
-    warp_vocal_tract,
 )
+from emotion.inputs.spec_augment import spec_augment, time_warp, warp_vocal_tract
 from emotion.records import Batch
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)

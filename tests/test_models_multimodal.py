@@ -5,13 +5,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from emotion.networks.multimodal import speech_clock
 from torch import nn
 from torch.nn.parallel.scatter_gather import scatter
 
 from emotion.errors import UserError
-from emotion.networks import ModelOptions, build_model, freeze_backbone, load_encoder
-from emotion.networks.fusion import MODALITIES, DistanceAttention, drop_modalities
-from emotion.networks.multimodal import speech_clock
+from emotion.networks import ModelOptions, freeze_backbone
+from emotion.networks.aligned import DistanceAttention
+from emotion.networks.fusion import MODALITIES, drop_modalities
+from emotion.networks.model import build_model, load_encoder
 from emotion.records import Batch
 from tests.model_batches import N_CLASSES, TEXT_DIM, alone, crop_batch, feature_batch, settle
 

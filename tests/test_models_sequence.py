@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from emotion.networks.face import KINETICS_MEAN, KINETICS_STD, FaceVideoEncoder
 from torch import nn
 from torchvision.models.video import R3D_18_Weights, r3d_18
 
 from emotion.errors import UserError
-from emotion.networks import ModelOptions, build_model, load_kinetics
+from emotion.networks import ModelOptions, load_kinetics
 from emotion.networks.attention import MaskedBiLSTM
-from emotion.networks.face import KINETICS_MEAN, KINETICS_STD, FaceVideoEncoder
 from emotion.networks.mlstm_fcn import MLSTMFCN, fixed_length
+from emotion.networks.model import build_model
 from emotion.networks.padding import run_by_length
 from emotion.records import Batch, Sequence
 from tests.model_batches import N_CLASSES, TEXT_DIM, alone, count, crop_batch, feature_batch, settle

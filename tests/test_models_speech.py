@@ -9,11 +9,12 @@ import pytest
 import torch
 from efficientnet_pytorch import EfficientNet
 from efficientnet_pytorch.utils import url_map
+from emotion.networks.speech import SpeechEncoder, build_network
 
 from emotion.errors import UserError
-from emotion.networks import ModelOptions, build_model, load_imagenet
+from emotion.networks import ModelOptions, load_imagenet
 from emotion.networks.attention import AttentionPooling, MeanPooling, masked_softmax
-from emotion.networks.speech import SpeechEncoder, build_network
+from emotion.networks.model import build_model
 from emotion.records import Batch
 from tests.model_batches import count, settle
 

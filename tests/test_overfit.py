@@ -12,7 +12,8 @@ import torch
 
 from emotion.data.dataset import collate
 from emotion.metrics import score
-from emotion.training.loop import evaluate, train_one_epoch
+from emotion.models.evaluate import evaluate
+from emotion.training.loop import train_one_epoch
 from emotion.training.options import TrainOptions
 from emotion.training.run import build_engine, validation_model
 from emotion.training.scoring import predict

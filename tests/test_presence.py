@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from emotion.networks import ModelOptions, build_model
+from emotion.networks import ModelOptions
+from emotion.networks.model import build_model
 from emotion.networks.presence import encode_present, presence
 from emotion.records import Batch, Sequence
 from emotion.training.batch_norm import reestimate_batch_norm

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-from emotion.records import Clip, Corpus, Labels
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore
@@ -19,6 +18,7 @@ from emotion.preprocessing.journal import Journal, read_known
 from emotion.preprocessing.merge import folder_lock, merge
 from emotion.preprocessing.run import PreprocessOptions, preprocess
 from emotion.preprocessing.shards import Shard, choose_shard
+from emotion.records import Clip, Corpus, Labels
 from tests.media import face_frame, tone, write_clip
 from tests.trees import contents
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from emotion.inputs.crops import shows_face
+from emotion.inputs.extraction import FeatureSettings
 from emotion.inputs.face_track import FaceTrack
 from emotion.prediction.recording import Recording, Span
-from emotion.preprocessing.pipeline import FeatureSettings, shows_face
 
 
 def found_in(count, of):

@@ -9,8 +9,8 @@ import pytest
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.data.dataset import FeatureDataset, Inputs
 from emotion.data.examples import load_examples
-from emotion.data.speakers import SpeakerNorms
 from emotion.errors import UserError
+from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.paths import HOME
 from emotion.prediction.run import predict
 from tests.features import make_features

@@ -5,9 +5,9 @@ import pytest
 
 from emotion.data.dataset import FeatureDataset, Inputs
 from emotion.data.examples import load_examples
-from emotion.data.speakers import SpeakerNorms
 from emotion.errors import UserError
 from emotion.inputs.audio import at_its_level
+from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.store import FeatureStore
 from tests.features import make_features
 

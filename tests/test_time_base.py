@@ -4,9 +4,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion.data.transforms import rows_within
-from emotion.inputs.audio import FRAME_SECONDS
-from emotion.preprocessing.pipeline import Interval, sampled_times
+from emotion.clock import FRAME_SECONDS
+from emotion.inputs.crops import sampled_times
+from emotion.inputs.media import Interval
+from emotion.inputs.sampling import rows_within
 
 INTERVALS = st.builds(
     lambda start, frames: Interval(start, start + frames * FRAME_SECONDS, frames),

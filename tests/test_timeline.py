@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from emotion.records import Clip, Labels
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
+from emotion.inputs.extraction import FeatureSettings, Tools, extract
 from emotion.prediction.recording import Span, read_recording, spans_of
 from emotion.prediction.run import predict
 from emotion.prediction.scenes import envelope
-from emotion.preprocessing.pipeline import FeatureSettings, Tools, extract
+from emotion.records import Clip, Labels
 from tests.features import make_features
 from tests.media import face_frame, noise, plain, silence, tone, write_clip
 from tests.prediction import (

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from emotion.preprocessing.transcripts import BATCH_SIZE, clean
 
 from emotion.command_line import parse
 from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore
 from emotion.preprocessing.run import PreprocessOptions, preprocess
-from emotion.preprocessing.transcripts import BATCH_SIZE, clean
 from emotion.training.options import TrainOptions
 from emotion.training.run import train
 from tests.media import tone, write_clip

@@ -15,10 +15,9 @@ from torch import nn
 
 from benchmarks.gpu.material import engine_of, features_of, in_float32, options_of
 from benchmarks.gpu.rows import LeftOut, Section, promise
-from emotion.records import Clip, Labels
+from emotion.clock import FRAME_SECONDS, N_MELS
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
-from emotion.inputs.audio import FRAME_SECONDS, N_MELS
 from emotion.models.checkpoint import describe, save_checkpoint
 from emotion.paths import HOME
 from emotion.prediction.inputs import Item, find_items
@@ -27,6 +26,7 @@ from emotion.prediction.predictor import Predictor
 from emotion.prediction.reading import Features
 from emotion.prediction.recording import Recording, Span, WindowReader, spans_of
 from emotion.prediction.run import predict
+from emotion.records import Clip, Labels
 from emotion.training import loop
 from emotion.training.run import train
 from tests.features import face_track

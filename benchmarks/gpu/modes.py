@@ -11,6 +11,7 @@ from benchmarks.gpu.material import engine_of, in_float32, options_of, quiet
 from benchmarks.gpu.rows import LeftOut, Section, promise
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.training import bare_steps, peak_bytes, seconds
+from emotion.models.evaluate import take
 from emotion.records import Batch
 from emotion.training.loop import (
     Engine,
@@ -19,7 +20,6 @@ from emotion.training.loop import (
     train_one_epoch,
     update_weights,
 )
-from emotion.training.memory import take
 from emotion.training.setup import Loaders
 
 VARIANTS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}

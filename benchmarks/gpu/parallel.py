@@ -13,10 +13,10 @@ from torch import nn
 from benchmarks.gpu.material import engine_of, features_of, in_float32, options_of, quiet
 from benchmarks.gpu.modes import modes
 from benchmarks.gpu.rows import Section, promise
+from emotion.models.evaluate import take
 from emotion.paths import HOME
 from emotion.records import Batch
 from emotion.training.loop import Engine, accumulate_gradient, augment
-from emotion.training.memory import take
 
 SAME_LOGITS = 1e-3
 SAME_GRADIENT = 1e-2  # of the largest gradient: the order of sums differs

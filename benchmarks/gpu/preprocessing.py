@@ -16,15 +16,11 @@ from facenet_pytorch import InceptionResnetV1
 from matplotlib.cbook import get_sample_data
 
 from benchmarks.gpu.rows import Section, promise
+from emotion.frozen.vggface import embed_faces
+from emotion.inputs.crops import detect_every, shows_face
+from emotion.inputs.extraction import FeatureSettings, Tools
 from emotion.inputs.faces import track_faces
 from emotion.machine import allow_tf32
-from emotion.preprocessing.pipeline import (
-    FeatureSettings,
-    Tools,
-    detect_every,
-    embed_faces,
-    shows_face,
-)
 from emotion.workers import Crew, Lost, answers
 
 EVERY = 0.128  # seconds between two sampled frames

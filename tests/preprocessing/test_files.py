@@ -7,9 +7,9 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
+from emotion.clock import FRAME_SECONDS
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
-from emotion.inputs.audio import FRAME_SECONDS
 from emotion.inputs.faces import overlap
 from emotion.inputs.store import FeatureStore
 from emotion.preprocessing.run import preprocess

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from emotion.errors import UserError
+from emotion.models.evaluate import evaluate, hide
 from emotion.records import Batch
 from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
-from emotion.training.loop import evaluate, hide
 from emotion.training.memory import bytes_per_clip, free_memory, micro_batch_size
 from tests.training.engine import CPU, WIDTH, Linear, labelled
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from emotion.models.checkpoint import load_checkpoint
-from emotion.training.setup import build_task, loader_workers
+from emotion.models.devices import loader_workers
+from emotion.training.setup import build_task
 from tests.features import make_features
 from tests.training.runs import metrics_of, options_of, refused, run_of
 

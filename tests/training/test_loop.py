@@ -10,8 +10,9 @@ from torch import nn
 from emotion.data.dataset import Labelled
 from emotion.data.mixing import Mixture, mix_inside
 from emotion.errors import UserError
-from emotion.networks import ModelOptions, build_model
+from emotion.networks import ModelOptions
 from emotion.networks.attention import AttentionPooling, Head
+from emotion.networks.model import build_model
 from emotion.records import Batch, Sequence
 from emotion.training import loop
 from emotion.training.loop import (
