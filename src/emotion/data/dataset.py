@@ -66,7 +66,7 @@ def read_sample(
     for modality, reader in readers.items():
         window = window or reader.window(record, generator)
         steps[modality] = reader.steps(clip, window, generator)
-    start, end = window or (record.fact("start"), record.fact("end"))
+    start, end = window or (0.0, max(record.duration, record.fact("end")))
     shifted = {k: s._replace(time=(s.time - start).astype(np.float32)) for k, s in steps.items()}
     return Sample(name or record.stem, targets, shifted, end - start)
 

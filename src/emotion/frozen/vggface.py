@@ -141,7 +141,7 @@ class VGGFace(VectorFeature):
     name, folder, suffix = "embedding", "video_embedding", ".npy"
     needs = ("video",)
     backdrop = "faces"
-    settings = ("face_stride", "vggface")
+    settings = ("face_stride", "face_clock", "vggface")
     reasons = {
         "absent": "shows no face",
         "skipped": "has no face embeddings: give --vggface_weights FILE",

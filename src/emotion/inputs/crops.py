@@ -1,4 +1,7 @@
-"""Face crops: one every ``face_stride`` spectrogram frames, kept as JPEG (``FaceTrack``)."""
+"""Face crops: one every ``face_stride`` spectrogram frames of the whole clip, whoever speaks when.
+
+Kept as JPEG (``FaceTrack``).
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +20,7 @@ from emotion.inputs.store import checked, load_archive
 from emotion.inputs.video import read_frames
 from emotion.records import ClipFeatures
 
+CLOCK = "clip"  # an earlier version sampled the trimmed speech alone
 LEAST_FOUND = 0.1  # share of the sampled times
 
 
@@ -40,7 +44,7 @@ class Crops(Feature):
     """See the module."""
 
     name, folder = "video", "video"
-    settings = ("face_stride",)
+    settings = ("face_stride", "face_clock")
     backdrop = "faces"
     facts = ("face_frames", "face_coverage")
     kept = ("ok", "no_face")
@@ -51,8 +55,12 @@ class Crops(Feature):
     }
 
     def describe(self, options: Extraction) -> dict[str, Any]:
-        """The spacing and the quality of the crops."""
-        return {"face_stride": options.face_stride, "jpeg_quality": options.jpeg_quality}
+        """The spacing and the quality of the crops, and what they cover."""
+        return {
+            "face_stride": options.face_stride,
+            "jpeg_quality": options.jpeg_quality,
+            "face_clock": CLOCK,
+        }
 
     def open(self, settings: dict[str, Any], options: Any, device: str) -> FaceDetector:
         """MTCNN."""
@@ -62,8 +70,7 @@ class Crops(Feature):
         """The face at every sampled time."""
         if not media.info.has_video:
             raise Absent("absent")
-        described = media.speech or media.whole
-        times = described.start + sampled_times(described.frames, settings["face_stride"])
+        times = sampled_times(media.whole.frames, settings["face_stride"])
         frames = read_frames(media.clip.path, times)
         every = detect_every(settings["face_stride"])
         track = track_faces(times, frames, tools, settings["jpeg_quality"], every)
@@ -90,7 +97,7 @@ class Crops(Feature):
         }
         return FaceTrack(
             jpeg=[value.jpeg[index] for index in crops], crop=crop.astype(np.int32), **kept
-        )
+        ).shifted(-window.start)
 
     def write(self, file: BinaryIO, value: FaceTrack) -> None:
         """An npz of the coded crops in a row, and of the track's arrays."""
@@ -151,7 +158,7 @@ class CropReader(Reader):
 
 
 def sampled_times(frames: int, face_stride: int) -> np.ndarray:
-    """Seconds from the first to the last of ``frames``, every ``face_stride`` of them."""
+    """Seconds of ``frames`` from the clip's start, every ``face_stride`` of them."""
     return np.arange(0, frames, face_stride) * FRAME_SECONDS
 
 

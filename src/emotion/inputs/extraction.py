@@ -120,8 +120,7 @@ class Extractor:
             if feature.anew:
                 self._take(name, feature, media, found)
             elif name in values:
-                heard = media.speech or media.whole
-                self._cut(name, feature, values[name], Window(heard.start, heard.end), found)
+                self._cut(name, feature, values[name], Window(media.start, media.end), found)
             else:
                 found.states[name] = "absent"
             found.facts |= feature.describe_clip(media, found.values.get(name))

@@ -113,8 +113,7 @@ class LogMel(Feature):
         speech = extract_speech(media.waveform, settings["denoise"])
         if speech is None:
             raise Absent("silent")
-        start = media.start + speech.start
-        media.speech = Interval(start, media.start + speech.end, speech.log_mel.shape[1])
+        media.speech = Interval(speech.start, speech.end, speech.log_mel.shape[1])
         media.peak_db = speech.peak_db
         return speech.log_mel
 
@@ -166,13 +165,19 @@ class LogMelReader(Reader):
         self.brightness: Brightness | None = None
 
     def window(self, record: Record, generator: np.random.Generator | None) -> Window | None:
-        """In training a crop anywhere in the speech."""
-        start, frames = record.fact("start"), max(int(record.fact("frames")), 1)
-        if generator is not None:
-            kept = self.options.speech_frames
-            start += int(generator.integers(max(frames - kept, 0) + 1)) * FRAME_SECONDS
-            frames = min(frames, kept)
-        return Window(start, start + frames * FRAME_SECONDS)
+        """In training a crop anywhere in the speech; what lies before and after the speech goes
+        with its first and last frames.
+        """
+        if generator is None:
+            return None
+        frames, kept = int(record.fact("frames")), self.options.speech_frames
+        first = int(generator.integers(max(frames - kept, 0) + 1))
+        start, end = 0.0, max(record.duration, record.fact("end"))
+        if first > 0:
+            start = record.fact("start") + first * FRAME_SECONDS
+        if first + kept < frames:
+            end = record.fact("start") + (first + kept) * FRAME_SECONDS
+        return Window(start, end)
 
     def steps(
         self, clip: ClipFeatures, window: Window | None, generator: np.random.Generator | None
@@ -182,7 +187,7 @@ class LogMelReader(Reader):
         start, frames = record.fact("start"), max(int(record.fact("frames")), 1)
         first, last = 0, frames
         if window is not None:
-            first = round((window.start - start) / FRAME_SECONDS)
+            first = max(0, round((window.start - start) / FRAME_SECONDS))
             last = min(frames, round((window.end - start) / FRAME_SECONDS))
         time = (start + np.arange(first, last) * FRAME_SECONDS).astype(np.float32)
         if record.state("speech") != "ok":

@@ -25,8 +25,6 @@ PAUSE_DECIBEL = 40.0  # below the recording's level: a window that stays there h
 class Media:
     """A clip's sound, decoded when first asked for, and the features that were taken before."""
 
-    start = 0.0  # seconds of the file at which this begins
-
     def __init__(self, clip: Clip, stored: ClipFeatures | None = None) -> None:
         """``stored``: what is kept of the clip, where not everything is extracted again."""
         self.clip = clip
@@ -104,12 +102,11 @@ class Media:
         """All of the clip; nothing of one that cannot be opened, or is a transcript alone."""
         if self.clip.path is None or self.broken:
             return Interval(0.0, 0.0, 0)
-        end = self.start + self.duration
-        return Interval(self.start, end, 1 + int(self.duration * SAMPLE_RATE) // HOP_LENGTH)
+        return Interval(0.0, self.duration, 1 + int(self.duration * SAMPLE_RATE) // HOP_LENGTH)
 
 
 class MediaWindow(Media):
-    """A part of a recording that was read already. Its times are those of the recording."""
+    """A part of a recording that was read already. Its times count from its own start."""
 
     def __init__(self, recording: Media, start: float, end: float) -> None:
         super().__init__(recording.clip)
@@ -138,7 +135,7 @@ class MediaWindow(Media):
     def whole(self) -> Interval:
         """All of the window, in whole frames."""
         frames = round(self.duration / FRAME_SECONDS)
-        return Interval(self.start, self.start + frames * FRAME_SECONDS, frames)
+        return Interval(0.0, frames * FRAME_SECONDS, frames)
 
     def is_pause(self) -> bool:
         """Whether it stays 40 dB below the level of the recording."""

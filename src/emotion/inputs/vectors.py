@@ -37,7 +37,8 @@ class VectorFeature(Feature):
         inside = (value.time >= window.start - 1e-6) & (value.time < window.end)
         if not value.found[inside].any():
             raise Absent("absent")
-        return Vectors(*(part[inside] for part in value))
+        cut = Vectors(*(part[inside] for part in value))
+        return cut._replace(time=(cut.time - window.start).astype(np.float32))
 
     def write(self, file: BinaryIO, value: Vectors) -> None:
         """An npz of the three arrays."""

@@ -106,8 +106,8 @@ class SpectrogramEncoder(nn.Module):
     trained at 160 frames and run at each clip's own length loses up to 10 points of UA (RAVDESS).
 
     With ``downsample`` above 1 the network sees means of so many by so many cells, a quarter of
-    the work at 2; with ``stride`` below 32 it ends earlier. A column of its map is then more or less than
-    a step of the sequence, whose clock stays: columns are repeated or averaged.
+    the work at 2; with ``stride`` below 32 it ends earlier. A column of its map is then more or
+    less than a step, whose clock stays: columns are repeated or averaged.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 
-from emotion.clock import FRAME_SECONDS
+from emotion.clock import FRAME_SECONDS, STEP_SECONDS
 from emotion.inputs.audio import F_MAX, F_MIN
 from emotion.inputs.face_track import FaceTrack
 from emotion.models.plots import save
@@ -25,9 +25,9 @@ LOOK = "#d95f02"  # attention, whatever it falls on
 class Scene(NamedTuple):
     """What can be shown of a clip. Times are seconds of the clip."""
 
-    start: float  # of the features
-    end: float
-    sound: np.ndarray | None  # (2, N): lowest and highest, evenly spread from start to end
+    duration: float
+    heard: float  # when the spectrogram begins
+    sound: np.ndarray | None  # (2, N): lowest and highest, evenly spread over the clip
     log_mel: np.ndarray | None  # (128, T)
     faces: FaceTrack | None
 
@@ -77,7 +77,7 @@ def draw_attention(
     axes = figure.subplots(len(attention), 1, squeeze=False)[:, 0]
     for axis, (name, own) in zip(axes, attention.items(), strict=True):
         backdrop = backdrops.get(name, "")
-        axis.set(xlim=(scene.start, scene.end), yticks=[], ylabel=name)
+        axis.set(xlim=(0, scene.duration), yticks=[], ylabel=name)
         if backdrop == "sound":
             _sound(axis, scene)
         elif backdrop == "faces":
@@ -112,7 +112,7 @@ def draw_timeline(
     shades = colours(len(class_names))
     centres, probabilities = _widened(scene, centres, probabilities)
     bands.stackplot(centres, probabilities.T, labels=class_names, colors=shades, linewidth=0)
-    bands.set(ylim=(0, 1), xlim=(scene.start, scene.end), xlabel="seconds", ylabel="probability")
+    bands.set(ylim=(0, 1), xlim=(0, scene.duration), xlabel="seconds", ylabel="probability")
     bands.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), reverse=True)
     _mark_turns(bands, centres, probabilities, class_names)
     save(figure, path)
@@ -122,7 +122,7 @@ def _widened(
     scene: Scene, centres: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first and last answer hold to the ends of the recording."""
-    ends = np.array([min(scene.start, centres[0]), max(scene.end, centres[-1])])
+    ends = np.array([0.0, max(scene.duration, centres[-1])])
     joined = np.concatenate([ends[:1], centres, ends[1:]])
     return joined, np.concatenate([probabilities[:1], probabilities, probabilities[-1:]])
 
@@ -150,9 +150,9 @@ def _sound(axis: Axes, scene: Scene) -> None:
     if scene.sound is None:
         axis.text(0.5, 0.5, "no sound", ha="center", transform=axis.transAxes)
     else:
-        times = np.linspace(scene.start, scene.end, scene.sound.shape[1])
+        times = np.linspace(0, scene.duration, scene.sound.shape[1])
         axis.fill_between(times, *scene.sound, color=SOUND, linewidth=0.3, edgecolor=SOUND)
-    axis.set(xlim=(scene.start, scene.end), yticks=[], ylabel="sound")
+    axis.set(xlim=(0, scene.duration), yticks=[], ylabel="sound")
 
 
 def _spectrogram(axis: Axes, scene: Scene) -> None:
@@ -161,7 +161,7 @@ def _spectrogram(axis: Axes, scene: Scene) -> None:
         axis.text(0.5, 0.5, "no voice", ha="center", transform=axis.transAxes)
         axis.set(xticks=[], yticks=[])
         return
-    extent = (scene.start, scene.start + scene.log_mel.shape[1] * FRAME_SECONDS, 0, 128)
+    extent = (scene.heard, scene.heard + scene.log_mel.shape[1] * FRAME_SECONDS, 0, 128)
     axis.imshow(scene.log_mel.astype(np.float32), aspect="auto", origin="lower", extent=extent)
     axis.set_yticks([0, 128], [f"{F_MIN:.0f} Hz", f"{F_MAX / 1000:.0f} kHz"])
     axis.set_xlabel("seconds", fontsize=8)
@@ -179,7 +179,7 @@ def _thumbnail_row(axis: Axes, faces: FaceTrack | None, most: int) -> None:
 
 
 def _faces_over_time(axis: Axes, scene: Scene, most: int = 10, place: float = 0.5) -> None:
-    axis.set(xlim=(scene.start, scene.end), ylim=(0, 1), yticks=[], ylabel="face")
+    axis.set(xlim=(0, scene.duration), ylim=(0, 1), yticks=[], ylabel="face")
     rows = _rows_to_show(scene.faces, most)
     if not len(rows):
         axis.text(0.5, 0.5, "no face", ha="center", transform=axis.transAxes)
@@ -211,8 +211,9 @@ def _look(axis: Axes, attention: Attention, scene: Scene, share: float) -> None:
         axis.set_yticks([])
         return
     own = axis.twinx()
-    middle = scene.start + time
-    edges = np.array([scene.start, *((middle[1:] + middle[:-1]) / 2), scene.end])
+    between = (time[1:] + time[:-1]) / 2
+    half = float(np.median(np.diff(time))) / 2 if len(time) > 1 else STEP_SECONDS / 2
+    edges = np.clip([time[0] - half, *between, time[-1] + half], 0, scene.duration)
     own.stairs(weights, edges, fill=True, color=LOOK, alpha=0.35)
     own.stairs(weights, edges, color=LOOK, linewidth=1.2)
     own.set_ylim(0, top)

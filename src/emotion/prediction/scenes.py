@@ -5,27 +5,27 @@ from typing import Any
 import numpy as np
 
 from emotion import registry
-from emotion.clock import SAMPLE_RATE
+from emotion.clock import FRAME_SECONDS
 from emotion.inputs.video import MediaError, read_waveform
 from emotion.prediction.inputs import Item
 from emotion.prediction.plots import Scene
-from emotion.records import ClipFeatures
+from emotion.records import ClipFeatures, Record
 
 POINTS = 1500  # of a drawn waveform
 
 
 def scene_of(item: Item, clip: ClipFeatures) -> Scene:
-    """The part of a clip that its features describe.
+    """A clip as its features describe it.
 
     Raises:
         UserError: a file is missing or damaged.
     """
-    log_mel = _first(clip, registry.SPECTROGRAM)
-    start, end = clip.record.fact("start"), clip.record.fact("end")
+    log_mel, record = _first(clip, registry.SPECTROGRAM), clip.record
+    length = max(record.duration, record.fact("end"))
     return Scene(
-        start=start,
-        end=end,
-        sound=_sound(item, log_mel, start, end),
+        duration=length,
+        heard=record.fact("start"),
+        sound=_sound(item, log_mel, record),
         log_mel=log_mel,
         faces=_first(clip, registry.CROPS),
     )
@@ -46,7 +46,7 @@ def envelope(waveform: np.ndarray) -> np.ndarray:
     return np.stack([np.minimum.reduceat(waveform, starts), np.maximum.reduceat(waveform, starts)])
 
 
-def _sound(item: Item, log_mel: np.ndarray | None, start: float, end: float) -> np.ndarray | None:
+def _sound(item: Item, log_mel: np.ndarray | None, record: Record) -> np.ndarray | None:
     """The waveform where there is a media file, else the loudness of the spectrogram."""
     if log_mel is None:
         return None
@@ -55,7 +55,9 @@ def _sound(item: Item, log_mel: np.ndarray | None, start: float, end: float) -> 
             waveform = read_waveform(item.clip.path)
         except MediaError:
             return None
-        part = waveform[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
-        return envelope(part) if part.size else None
+        return envelope(waveform) if waveform.size else None
     loudness = log_mel.astype(np.float32).mean(axis=0)
+    before = round(record.fact("start") / FRAME_SECONDS)
+    after = round((record.duration - record.fact("end")) / FRAME_SECONDS)
+    loudness = np.pad(loudness, (max(before, 0), max(after, 0)))
     return np.stack([-loudness, loudness])

@@ -165,7 +165,7 @@ def _draw(timeline: Timeline, item: Item, class_names: Sequence[str], path: Path
     has_sound = sound is not None and sound.size
     faces = next((v for v in recording.values.values() if isinstance(v, FaceTrack)), None)
     length = recording.media.duration
-    scene = Scene(0.0, length, envelope(sound) if has_sound else None, None, faces)
+    scene = Scene(length, 0.0, envelope(sound) if has_sound else None, None, faces)
     centres = np.array([(span.start + span.end) / 2 for span in timeline.spans])
     probabilities = np.stack([answer.probabilities for answer in timeline.answers])
     window = timeline.spans[0].end - timeline.spans[0].start
