@@ -19,6 +19,7 @@ class SingleModel(nn.Module):
     def __init__(self, mode: str, encoder: nn.Module, head: Head, sparse: bool = True) -> None:
         """``sparse``: a clip may come without a single step, as a cut in which no face is found."""
         super().__init__()
+        self.started: list[str] = []  # modalities whose encoders start from weights
         self.mode = mode
         self.encoder = encoder
         self.head = head
@@ -56,6 +57,7 @@ class MultimodalModel(nn.Module):
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.started: list[str] = []  # modalities whose encoders start from weights
         self.encoders = nn.ModuleDict(encoders)
         self.fusion = fusion
         self.heads = nn.ModuleDict(heads)
@@ -129,18 +131,25 @@ def component(part: Part) -> Any:
     return registry.load("ENCODERS", part.encoder)
 
 
-def load_published(model: nn.Module, recipe: Recipe, pretrained: str) -> None:
-    """Published weights of the encoders, where there are any and nobody gave others.
+def backbone_of(model: SingleModel | MultimodalModel) -> list[nn.Parameter]:
+    """The parameters of the encoders that start from weights."""
+    return [p for name in model.started for p in encoder_of(model, name).parameters()]
+
+
+def load_published(model: nn.Module, recipe: Recipe, pretrained: str) -> list[str]:
+    """Published weights of the encoders, where there are any; the modalities that got some.
 
     Args:
         model: of the recipe.
         recipe: the parts that get them.
         pretrained: true, auto or false.
     """
+    loaded = []
     for part in recipe.parts:
         load = getattr(component(part), "load_pretrained", None)
-        if load is not None:
-            load(encoder_of(model, part.modality), part, pretrained)
+        if load is not None and load(encoder_of(model, part.modality), part, pretrained):
+            loaded.append(part.modality)
+    return loaded
 
 
 def encoder_of(model: nn.Module, modality: str) -> nn.Module:

@@ -63,6 +63,14 @@ class General:
         type=str.lower,
     )
     freeze_backbone: bool = flag(False, "hold the encoders of the fused model", "model")
+    backbone_lr: float = flag(
+        1.0, "learning rate of encoders that start from weights, over that of the rest", "model",
+        low=0.0,
+    )  # fmt: skip
+    freeze_epochs: int = flag(
+        0, "first epochs in which encoders that start from weights stay as they are", "model",
+        low=0,
+    )  # fmt: skip
     lam: float = flag(
         0.5,
         "weight of the speech and face heads beside the integrated one; 0 is "
@@ -140,6 +148,12 @@ class General:
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )
     threads: int = flag(cores(), "CPU threads", "running", low=1, high=1024)
+    refit: bool = flag(
+        False,
+        "when the best epoch is known, train once more on training and validation clips together "
+        "for as many epochs, into refit/ of the run's folder",
+        "running",
+    )
     resume: bool = flag(False, "go on from last.pth, or start where there is none", "running")
     overwrite: bool = flag(False, "replace a run of the same name", "running")
     keep: int = flag(3, "best checkpoints kept", "running", low=1, high=1_000_000)

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from emotion.machine import allow_tf32
 from emotion.models.checkpoint import best_checkpoint
 from emotion.models.devices import choose_device, parallelise, place
 from emotion.models.evaluate import Predictions
+from emotion.networks.model import backbone_of
 from emotion.paths import HOME
 from emotion.telling import is_active, note, say
 from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
@@ -51,6 +53,8 @@ from emotion.training.state import (
     save_state,
 )
 from emotion.training.sweep import is_sweep, members, read_result, write_summary
+
+REFIT = "refit"  # folder in that of a run, and key in its result.json
 
 
 def train(options: TrainOptions) -> int:
@@ -86,14 +90,44 @@ def train(options: TrainOptions) -> int:
 
 
 def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
+    """One run, and where it is asked for the refit."""
     task = build_task(options)
-    state = load_state(folder, options) if options.resume else None
-    if state is not None:
-        check_same_clips(folder, task, state)
     if options.resume and read_result(folder):
+        check_same_clips(folder, task, load_state(folder, options) or RunState())
         if distributed.is_main():
             say(f"{folder}: done before; its best checkpoint is {best_checkpoint(folder)}")
         return
+    history, result, book = _fit(options, task, folder, device)
+    if options.refit:
+        both = task.parts._replace(train=task.parts.train + task.parts.val)
+        again = replace(task, parts=both)
+        _, refitted, _ = _fit(options, again, folder / REFIT, device, result["best_epoch"])
+        result[REFIT] = refitted
+    if book:
+        book.finish(history, result, task.class_names)
+        say(_closing_line(folder, result))
+    distributed.barrier()
+
+
+def _fit(
+    options: TrainOptions,
+    task: Task,
+    folder: Path,
+    device: torch.device,
+    last_epoch: int | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, Any], Logbook | None]:
+    """Train and score one model: its epochs, its scores, and what else is to be written down.
+
+    Args:
+        options: the flags.
+        task: the clips and the recipe.
+        folder: of the run.
+        device: of this process.
+        last_epoch: the one to end with and to keep, of a refit; else validation chooses.
+    """
+    state = load_state(folder, options) if options.resume else None
+    if state is not None:
+        check_same_clips(folder, task, state)
     distributed.barrier()
     if distributed.is_main():
         claim_folder(folder, options, state)
@@ -119,17 +153,22 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
             book.write_folds(speakers_by_fold(task.store, task.folds))
         say(_start_line(folder, task, model, device))
         save_state(folder, state, engine, task, options)  # Ctrl-C in epoch 0 finds a last.pth too
+    epochs = options.n_epoch if last_epoch is None else last_epoch + 1
     with told_in_one_line(loaders.ledger):
-        for epoch in range(len(state.history), options.n_epoch):
-            if options.patience and state.epochs_without_best >= options.patience:
+        for epoch in range(len(state.history), epochs):
+            if _has_enough(options, state, last_epoch):
                 break
-            run_epoch(epoch, options, task, engine, loaders, state, folder, book)
+            engine.held = backbone_of(model) if epoch < options.freeze_epochs else ()
+            run_epoch(epoch, options, task, engine, loaders, state, folder, book, last_epoch)
         distributed.barrier()  # the best checkpoint is on disk
-        result = final_scores(folder, task, loaders, device, engine.amp)
-    if book:
-        book.finish(state.history, result, task.class_names)
-        say(_closing_line(folder, result))
-    distributed.barrier()
+        learnt = last_epoch is not None
+        result = final_scores(folder, task, loaders, device, engine.amp, learnt)
+    return state.history, result, book
+
+
+def _has_enough(options: TrainOptions, state: RunState, last_epoch: int | None) -> bool:
+    patient = options.patience and state.epochs_without_best >= options.patience
+    return bool(patient) and last_epoch is None
 
 
 def run_folder(options: TrainOptions) -> Path:
@@ -174,7 +213,14 @@ def build_engine(
 ) -> Engine:
     """Optimizer, schedule, precision and parallelism around a model."""
     place(model, device)
-    optimizer = build_optimizer(model, options.optim, options.learning_rate, options.weight_decay)
+    optimizer = build_optimizer(
+        model,
+        options.optim,
+        options.learning_rate,
+        options.weight_decay,
+        backbone_of(model),
+        options.backbone_lr,
+    )
     steps = -(-len(loaders.train_batches) // options.accumulate)
     schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
     beside = max(len(task.targets) - 1, 1)
@@ -231,8 +277,9 @@ def run_epoch(
     state: RunState,
     folder: Path,
     book: Logbook | None,
+    last_epoch: int | None = None,
 ) -> None:
-    """Train, validate, write everything down."""
+    """Train, validate, write everything down; of a refit the ``last_epoch`` is the one to keep."""
     started = time.monotonic()
     loaders.train_batches.epoch = epoch
     torch.manual_seed(dropout_seed(options.seed, epoch))
@@ -249,7 +296,9 @@ def run_epoch(
     row["lr"] = engine.optimizer.param_groups[0]["lr"]
     row["train_seconds"] = round(trained - started, 2)
     row["seconds"] = round(time.monotonic() - started, 2)
-    better = state.add(row, options.monitor)
+    better = state.add(row, options.monitor) if last_epoch is None else epoch == last_epoch
+    if last_epoch is not None:
+        state.history.append(row)
     if book:
         if better:
             scalars = {k: v for k, v in row.items() if not k.endswith("seconds")}
@@ -332,9 +381,10 @@ def _summary_line(folder: Path, summary: dict[str, Any]) -> str:
 
 def _closing_line(folder: Path, result: dict[str, Any]) -> str:
     shown = []
-    for name in ("valid", "test"):
-        if name in result:
-            scores = result[name]
+    scored = {name: result.get(name) for name in ("valid", "test")}
+    scored[f"{REFIT}_test"] = result.get(REFIT, {}).get("test")
+    for name, scores in scored.items():
+        if scores:
             shown.append(
                 f"{name}_acc: {scores['accuracy']:.4f} "
                 f"{name}_ua: {scores['unweighted_average_recall']:.4f} "

@@ -66,9 +66,12 @@ def final_scores(
     loaders: Loaders,
     device: torch.device,
     amp: torch.dtype | None,
+    learnt: bool = False,
 ) -> dict[str, Any]:
     """Score the best epoch once: on validation, on test where it is labelled, on both without each
     modality; the answers go to ``predictions_valid.csv`` and ``predictions_test.csv``.
+
+    ``learnt``: it was trained on the validation clips too, so that only test tells anything.
     """
     path = best_checkpoint(folder)
     if path is None:
@@ -83,7 +86,7 @@ def final_scores(
         "target": task.targets[task.main_head],
     }
     for name, examples in (("valid", task.parts.val), ("test", task.parts.test)):
-        if not examples:
+        if not examples or (learnt and name == "valid"):
             continue
         loader = loaders.evaluation(examples)
         predictions = predict(model, loader, examples, device, amp)

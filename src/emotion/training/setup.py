@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 
 from emotion import distributed, registry
@@ -24,7 +23,13 @@ from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from emotion.models.devices import loader_workers
 from emotion.models.evaluate import to_device
-from emotion.networks.model import MultimodalModel, build_model, load_encoder, load_published
+from emotion.networks.model import (
+    MultimodalModel,
+    SingleModel,
+    build_model,
+    load_encoder,
+    load_published,
+)
 from emotion.paths import HOME
 from emotion.processes import end_with_parent
 from emotion.recipe import Part, Recipe
@@ -87,7 +92,7 @@ def build_task(options: TrainOptions) -> Task:
     )
 
 
-def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
+def build_initial_model(options: TrainOptions, task: Task) -> SingleModel | MultimodalModel:
     """A model with published or given encoder weights, where there are any.
 
     Raises:
@@ -97,11 +102,12 @@ def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
     model = build_model(task.recipe)
     given = {name: getattr(options, f"{name}_load_weights") for name in task.recipe.modalities}
     others = tuple(part for part in task.recipe.parts if not given[part.modality])
-    load_published(model, replace(task.recipe, parts=others), options.pretrained)
+    model.started = load_published(model, replace(task.recipe, parts=others), options.pretrained)
     for modality in (name for name in given if given[name]):
         checkpoint = _given(options, modality)
         check_encoder(checkpoint, modality, task)
         load_encoder(model, modality, checkpoint.model)
+        model.started.append(modality)
     if isinstance(model, MultimodalModel):
         model.modality_dropout = options.modality_dropout
     if options.freeze_backbone:
@@ -111,6 +117,11 @@ def build_initial_model(options: TrainOptions, task: Task) -> nn.Module:
                 "out"
             )
         model.freeze()
+    if not model.started and (options.backbone_lr != 1.0 or options.freeze_epochs):
+        raise UserError(
+            "--backbone_lr and --freeze_epochs are for parts that start from weights, and none "
+            "does; leave them out"
+        )
     return model
 
 
