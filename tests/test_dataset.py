@@ -1,27 +1,31 @@
 """Features on disk to batches: shapes, padding, masks, randomness, order."""
 
-import dataclasses
 from collections import Counter
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from emotion.data.transforms import padded_length
 from torch.utils.data import DataLoader
 
-from emotion.clock import FRAME_SECONDS
-from emotion.data.dataset import MAX_EMBEDDINGS, MAX_WORDS, FeatureDataset, Inputs, collate
+from emotion.clock import FRAME_SECONDS, STEP_SECONDS, whole_steps
+from emotion.data.dataset import FeatureDataset, collate
 from emotion.data.examples import load_examples
 from emotion.data.sampling import EvalBatches, TrainBatches
 from emotion.errors import UserError
+from emotion.frozen.vggface import read_clock
+from emotion.inputs.feature import Window
 from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
+from emotion.inputs.store import StoredClip
+from emotion.inputs.vectors import MOST_VECTORS, Vectors, without_times
+from emotion.inputs.words import MOST_WORDS
+from emotion.recipe import Recipe
 from tests.features import START, make_features
+from tests.recipes import part_of, recipe_of
 
-EVERYTHING = Inputs(
-    speech=True, face="embedding", text=True, speech_frames=32, face_frames=4, face_size=32
-)
-CROPS = dataclasses.replace(EVERYTHING, face="video")
+FLAGS = {"speech_frames": 32, "face_frames": 4, "face_size": 32}
+EVERYTHING = recipe_of("multimodal", **FLAGS)
+CROPS = recipe_of("multimodal", face_model="resnet3d", **FLAGS)
 ABSENT = {"speech": {1}, "video": {2}, "embedding": {2}, "text": {3}}
 
 
@@ -37,16 +41,34 @@ def examples(store):
     return load_examples(store, "train", names)
 
 
-def dataset_of(store, examples, inputs=EVERYTHING, **options):
-    return FeatureDataset(store, examples, inputs, **options)
+def dataset_of(store, examples, recipe=EVERYTHING, **options):
+    return FeatureDataset(store, examples, recipe, **options)
+
+
+def arrays_of(value):
+    """The arrays of a sample or a batch, in order."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple):
+        return [array for part in value for array in arrays_of(part)]
+    return [] if value is None else [np.asarray(value)]
 
 
 def same(first, second):
-    """Whether two samples or batches hold the same, None included."""
+    """Whether two samples or batches hold the same, unknown times included."""
     return all(
-        (a is None and b is None) or np.array_equal(np.asarray(a), np.asarray(b))
-        for a, b in zip(first, second, strict=True)
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        for a, b in zip(arrays_of(first), arrays_of(second), strict=True)
     )
+
+
+def stored(store, record):
+    return StoredClip(store, "train", record)
+
+
+def clock_of(store, record):
+    clock = stored(store, record).read_with("video", read_clock)
+    return clock["time"], clock["found"]
 
 
 def batch_of(dataset, rows, epoch=0):
@@ -56,115 +78,147 @@ def batch_of(dataset, rows, epoch=0):
 # -- shapes and padding ---------------------------------------------------------------------------
 
 
-def test_a_batch_is_padded_to_its_longest_and_the_spectrogram_to_32(store, examples):
+def test_a_batch_is_padded_to_its_longest(store, examples):
     labelled = batch_of(dataset_of(store, examples), range(8))
-    frames = [example.record.frames for example in examples]
-    words = [example.record.words for example in examples]
-    inputs = labelled.inputs
-    assert inputs.speech.shape == (8, 128, -(-max(frames) // 32) * 32)
-    assert inputs.speech.dtype == torch.float32
-    assert inputs.speech_frames.tolist() == frames
-    longest = max(example.record.face_frames for example in examples)
-    assert inputs.face.shape == (8, longest, 512)
-    assert inputs.face.dtype == torch.float32
-    assert inputs.face_mask.shape == inputs.face_time.shape == (8, longest)
-    assert inputs.text.shape == (8, max(words), 200)
+    frames = [example.record.fact("frames") for example in examples]
+    words = [example.record.fact("words") for example in examples]
+    speech, face, text = (labelled.inputs.streams[name] for name in ("speech", "face", "text"))
+    assert speech.values.shape == (8, max(frames), 128)
+    assert speech.values.dtype == torch.float32
+    assert speech.mask.shape == speech.time.shape == (8, max(frames))
+    counts = [0 if row == 1 else count for row, count in enumerate(frames)]
+    assert speech.mask.sum(1).tolist() == counts
+    longest = max(example.record.fact("face_frames") for example in examples)
+    assert face.values.shape == (8, longest, 512)
+    assert face.values.dtype == torch.float32
+    assert face.mask.shape == face.time.shape == (8, longest)
+    assert face.time.dtype == speech.time.dtype == torch.float32
+    assert text.values.shape == (8, max(words), 200)
+    assert text.mask.shape == text.time.shape == (8, max(words))
     assert labelled.ids == [f"train{index:03d}" for index in range(8)]
     assert labelled.targets.tolist() == [[index % 7] * 3 for index in range(8)]
 
 
+def test_the_clock_runs_over_all_of_a_clip_and_has_a_step_that_begins_with_the_speech(
+    store, examples
+):
+    inputs = batch_of(dataset_of(store, examples), range(8)).inputs
+    counts = [1 + whole_steps(example.record.fact("frames")) // 32 for example in examples]
+    assert inputs.clock.mask.shape == inputs.clock.time.shape == (8, max(counts))
+    assert inputs.clock.mask.sum(1).tolist() == counts
+    for row, count in enumerate(counts):
+        assert inputs.clock.mask[row, :count].all()
+        begins = START + (np.arange(count) - 1) * STEP_SECONDS
+        np.testing.assert_allclose(
+            inputs.clock.time[row, :count], begins + STEP_SECONDS / 2, atol=1e-5
+        )
+
+
 def test_crops_are_bytes_of_the_size_and_number_asked_for(store, examples):
     inputs = batch_of(dataset_of(store, examples, CROPS), range(8)).inputs
-    assert inputs.face.shape == (8, 4, 3, 32, 32)
-    assert inputs.face.dtype == torch.uint8
-    assert inputs.face_mask.shape == (8, 4)
+    face = inputs.streams["face"]
+    assert face.values.shape == (8, 4, 3, 32, 32)
+    assert face.values.dtype == torch.uint8
+    assert face.mask.shape == (8, 4)
 
 
 def test_padding_holds_zeros_and_is_masked(store, examples):
-    inputs = batch_of(dataset_of(store, examples), range(8)).inputs
+    speech, face, text = batch_of(dataset_of(store, examples), range(8)).inputs.streams.values()
     for row, example in enumerate(examples):
         record = example.record
-        assert not inputs.speech[row, :, record.frames :].any()
-        if record.embedding_state == "ok":
-            assert not inputs.face_mask[row, record.face_frames :].any()
-            assert not inputs.face[row, record.face_frames :].any()
-        if record.text_state == "ok":
-            assert inputs.text_mask[row].tolist() == [
-                index < record.words for index in range(inputs.text_mask.shape[1])
+        frames, faces = int(record.fact("frames")), int(record.fact("face_frames"))
+        assert not speech.mask[row, frames:].any()
+        assert not speech.values[row, frames:].any()
+        if record.state("embedding") == "ok":
+            assert not face.mask[row, faces:].any()
+            assert not face.values[row, faces:].any()
+        if record.state("text") == "ok":
+            assert text.mask[row].tolist() == [
+                index < record.fact("words") for index in range(text.mask.shape[1])
             ]
 
 
 def test_what_is_read_is_what_was_written(store, examples):
-    inputs = batch_of(dataset_of(store, examples), [0]).inputs
+    speech, face, text = batch_of(dataset_of(store, examples), [0]).inputs.streams.values()
     record = examples[0].record
-    log_mel = store.read_array("train", "speech", record.stem)
-    np.testing.assert_array_equal(inputs.speech[0, :, : record.frames], log_mel.astype(np.float32))
-    np.testing.assert_array_equal(inputs.text[0], store.read_text("train", record.id))
-    track = store.read_faces("train", record.stem)
-    np.testing.assert_array_equal(inputs.face_mask[0], track.found)
+    clip = stored(store, record)
+    log_mel = clip.read("speech").astype(np.float32)
+    np.testing.assert_array_equal(speech.values[0], log_mel.T)
+    np.testing.assert_array_equal(text.values[0], clip.read("text").values)
+    embedded = clip.read("embedding").values.astype(np.float32)
+    np.testing.assert_array_equal(face.values[0], embedded)
+    np.testing.assert_array_equal(face.mask[0], clip.read("video").found)
 
 
 def test_crops_stay_rgb_and_channels_come_first(store, examples):
     """Class 0 is a square whose lowest bit, the blue channel of OpenCV's BGR, is on."""
-    face = batch_of(dataset_of(store, examples, CROPS), [0]).inputs.face[0, 0].float()
+    inputs = batch_of(dataset_of(store, examples, CROPS), [0]).inputs
+    face = inputs.streams["face"].values[0, 0].float()
     red, green, blue = face[:, 8:24, 5:15].mean((1, 2)).tolist()
     assert blue > 150
     assert max(red, green) < 60
 
 
 def test_frames_without_a_face_are_false_in_the_mask(store, examples):
-    masks = batch_of(dataset_of(store, examples), range(8)).inputs.face_mask
+    masks = batch_of(dataset_of(store, examples), range(8)).inputs.streams["face"].mask
     for row, example in enumerate(examples):
-        if example.record.embedding_state == "ok":
-            found = store.read_face_clock("train", example.record.stem)[1]
+        if example.record.state("embedding") == "ok":
+            found = clock_of(store, example.record)[1]
             assert masks[row, : len(found)].tolist() == found.tolist()
 
 
 def test_absent_modalities_are_marked_and_keep_the_clock(store, examples):
     inputs = batch_of(dataset_of(store, examples), range(8)).inputs
-    assert inputs.speech_present.tolist() == [row != 1 for row in range(8)]
-    assert inputs.face_mask.any(1).tolist() == [row != 2 for row in range(8)]
-    assert inputs.text_mask.any(1).tolist() == [row != 3 for row in range(8)]
-    assert not inputs.speech[1].any()
-    assert inputs.speech_frames[1] == examples[1].record.frames
+    for name, absent in (("speech", 1), ("face", 2), ("text", 3)):
+        present = inputs.streams[name].mask.any(1)
+        assert present.tolist() == [row != absent for row in range(8)]
+        assert not inputs.streams[name].values[absent].any()
+    frames = int(examples[1].record.fact("frames"))
+    np.testing.assert_allclose(
+        inputs.streams["speech"].time[1, :frames],
+        START + np.arange(frames) * FRAME_SECONDS,
+        atol=1e-5,
+    )
+    assert inputs.clock.mask[1].sum() == 1 + whole_steps(frames) // 32
 
 
 def test_a_batch_of_clips_that_all_lack_a_modality_still_has_a_step(store, examples):
     inputs = batch_of(dataset_of(store, examples), [3]).inputs
-    assert inputs.text.shape == (1, 1, 200)
-    assert not inputs.text_mask.any()
-    assert batch_of(dataset_of(store, examples), [2]).inputs.face.shape == (1, 1, 512)
+    assert inputs.streams["text"].values.shape == (1, 1, 200)
+    assert not inputs.streams["text"].mask.any()
+    inputs = batch_of(dataset_of(store, examples), [2]).inputs
+    assert inputs.streams["face"].values.shape == (1, 1, 512)
+    assert not inputs.streams["face"].mask.any()
 
 
-def test_modalities_that_are_not_read_are_none(store, examples):
-    inputs = batch_of(dataset_of(store, examples, Inputs(text=True)), [0]).inputs
-    assert inputs.speech is inputs.speech_frames is inputs.face is inputs.face_time is None
+def test_modalities_that_are_not_read_are_not_there(store, examples):
+    inputs = batch_of(dataset_of(store, examples, recipe_of("text")), [0]).inputs
+    assert list(inputs.streams) == ["text"]
 
 
 def test_very_long_clips_are_bounded(tmp_path):
     store = make_features(tmp_path, clips={"train": 1}, frames=(40, 40), text_dim=8)
     record = store.read_manifest("train")[0]
-    count = MAX_EMBEDDINGS + 100
-    track = store.read_faces("train", record.stem)
-    store.write_faces(
-        "train",
-        record.stem,
-        track._replace(
-            crop=np.zeros(count, np.int32),
-            time=(START + np.arange(count) * 0.128).astype(np.float32),
-            box=np.zeros((count, 4), np.float32),
-            probability=np.ones(count, np.float32),
-            found=np.ones(count, bool),
-        ),
+    count = MOST_VECTORS + 100
+    track = stored(store, record).read("video")
+    track = track._replace(
+        crop=np.zeros(count, np.int32),
+        time=(START + np.arange(count) * 0.128).astype(np.float32),
+        box=np.zeros((count, 4), np.float32),
+        probability=np.ones(count, np.float32),
+        found=np.ones(count, bool),
     )
-    store.write_array("train", "embedding", record.stem, np.zeros((count, 512), np.float16))
-    store.write_text("train", record.id, np.zeros((MAX_WORDS + 5, 8), np.float32))
+    embedded = Vectors(np.zeros((count, 512), np.float16), track.time, track.found)
+    words = without_times(np.zeros((MOST_WORDS + 5, 8), np.float32))
+    store.write("train", "video", record.stem, track)
+    store.write("train", "embedding", record.stem, embedded)
+    store.write("train", "text", record.stem, words, record.id)
     examples = load_examples(store, "train", store.read_description()["class_names"])
-    inputs = Inputs(face="embedding", text=True, text_dim=8)
-    batch = batch_of(dataset_of(store, examples, inputs), [0]).inputs
-    assert batch.face.shape[1] == MAX_EMBEDDINGS
-    assert batch.text.shape[1] == MAX_WORDS
-    assert batch.face_time[0, -1] > 0.99 * (count - 1) * 0.128  # spread over the whole clip
+    recipe = Recipe("multimodal", 7, (part_of("face"), part_of("text", text_dim=8)))
+    face, text = batch_of(dataset_of(store, examples, recipe), [0]).inputs.streams.values()
+    assert face.values.shape[1] == MOST_VECTORS
+    assert text.values.shape[1] == MOST_WORDS
+    assert face.time[0, -1] > 0.99 * (count - 1) * 0.128  # spread over the whole clip
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -184,22 +238,22 @@ def test_evaluation_is_deterministic_and_knows_no_epoch(store, examples):
         assert same(dataset[0, row], dataset[5, row])
 
 
-@pytest.mark.parametrize("inputs", [EVERYTHING, CROPS], ids=["embedding", "video"])
-def test_training_samples_depend_on_seed_epoch_and_index_alone(store, examples, inputs):
-    first = dataset_of(store, examples, inputs, training=True, seed=3)
-    other = dataset_of(store, examples, inputs, training=True, seed=3)
+@pytest.mark.parametrize("recipe", [EVERYTHING, CROPS], ids=["embedding", "video"])
+def test_training_samples_depend_on_seed_epoch_and_index_alone(store, examples, recipe):
+    first = dataset_of(store, examples, recipe, training=True, seed=3)
+    other = dataset_of(store, examples, recipe, training=True, seed=3)
     wanted = first[2, 5]
     for key in [(0, 0), (2, 4), (1, 5)]:  # another history before the same key
         other[key]
     np.random.seed(1)  # noqa: NPY002 - global state must not matter
     assert same(wanted, other[2, 5])
     assert not same(wanted, other[3, 5])
-    assert not same(wanted, dataset_of(store, examples, inputs, training=True, seed=4)[2, 5])
+    assert not same(wanted, dataset_of(store, examples, recipe, training=True, seed=4)[2, 5])
 
 
 def test_training_differs_between_clips_of_the_same_content(store, examples):
     dataset = dataset_of(store, [examples[0]] * 4, CROPS, training=True)
-    crops = [dataset[0, index].speech for index in range(4)]
+    crops = [dataset[0, index].steps["speech"].values for index in range(4)]
     assert not all(np.array_equal(crops[0], crop) for crop in crops[1:])
 
 
@@ -223,72 +277,102 @@ def test_zero_and_two_workers_give_the_same_batches(store, examples, training):
 
 
 def test_training_crops_to_a_bounded_length(store, examples):
-    dataset = dataset_of(store, examples, Inputs(speech=True, speech_frames=32), training=True)
+    recipe = recipe_of("speech", speech_frames=32)
+    dataset = dataset_of(store, examples, recipe, training=True)
     for epoch in range(3):
-        assert dataset[epoch, 0].speech.shape == (128, 32)
+        assert dataset[epoch, 0].steps["speech"].values.shape == (32, 128)
 
 
 def test_a_speech_crop_takes_its_own_faces_and_shifts_their_times(store, examples):
-    """The embedding of each frame is overwritten by its time, so that it can be found again."""
+    """The embedding of each frame is overwritten by its time, so that it can be found again.
+
+    What lies before and after the speech goes with its first and last frames.
+    """
     row, record = 0, examples[0].record
-    times = store.read_face_clock("train", record.stem)[0]
-    marked = np.repeat(times[:, None], 512, axis=1)
-    before = store.read_array("train", "embedding", record.stem)
-    spectrum = store.read_array("train", "speech", record.stem)
-    ramp = np.repeat(np.arange(record.frames)[None], 128, 0) / 1000
-    store.write_array("train", "embedding", record.stem, marked.astype(np.float32))
-    store.write_array("train", "speech", record.stem, ramp.astype(np.float32))
+    clip, frames = stored(store, record), int(record.fact("frames"))
+    embedded, spectrum = clip.read("embedding"), clip.read("speech")
+    marked = np.repeat(embedded.time[:, None], 512, axis=1).astype(np.float32)
+    ramp = np.repeat(np.arange(frames)[None], 128, 0) / 1000
+    store.write("train", "embedding", record.stem, embedded._replace(values=marked))
+    store.write("train", "speech", record.stem, ramp.astype(np.float32))
     try:
         dataset = dataset_of(store, examples, EVERYTHING, training=True)
-        dataset.augment = lambda values, _: values  # brightness would hide the ramp
+        dataset.readers["speech"].brightness = lambda values, _: values  # would hide the ramp
         firsts = set()
         for epoch in range(6):
             sample = dataset[epoch, row]
-            first = round(float(sample.speech[0, 0]) * 1000)
+            speech, face = sample.steps["speech"], sample.steps["face"]
+            first = round(float(speech.values[0, 0]) * 1000)
             firsts.add(first)
-            start = record.start + first * FRAME_SECONDS
-            np.testing.assert_allclose(sample.face_time + start, sample.face[:, 0], atol=2e-3)
-            assert (sample.face_time >= -1e-5).all()
-            assert (sample.face_time < 32 * FRAME_SECONDS).all()
+            begins = START + first * FRAME_SECONDS
+            start = begins if first else 0.0
+            end = record.duration if first + 32 == frames else begins + 32 * FRAME_SECONDS
+            assert sample.duration == pytest.approx(end - start)
+            np.testing.assert_allclose(
+                speech.time + start, begins + np.arange(32) * FRAME_SECONDS, atol=1e-5
+            )
+            np.testing.assert_allclose(face.time + start, face.values[:, 0], atol=2e-3)
+            assert (face.time >= -1e-5).all()
+            assert (face.time < end - start).all()
         assert len(firsts) > 2
     finally:
-        store.write_array("train", "embedding", record.stem, before)
-        store.write_array("train", "speech", record.stem, spectrum)
+        store.write("train", "embedding", record.stem, embedded)
+        store.write("train", "speech", record.stem, spectrum)
 
 
-def test_in_evaluation_times_count_from_the_trimmed_start(store, examples):
+@pytest.mark.parametrize(("first", "start", "end"), [(0, 0.0, 1.824), (5, 1.08, 2.5)])
+def test_a_window_at_an_end_of_the_speech_reaches_to_the_end_of_the_clip(
+    store, examples, first, start, end
+):
+    """Speech from 1.0 to 1.824 + 5 frames of a clip of 2.5 s: 37 frames, windows of 32."""
+    facts = {"start": 1.0, "end": 1.592, "frames": 37}
+    record = examples[0].record._replace(duration=2.5, facts=examples[0].record.facts | facts)
+    reader = dataset_of(store, examples).readers["speech"]
+    windows = [reader.window(record, np.random.default_rng(seed)) for seed in range(40)]
+    firsts = {round((w.start - 1.0) / FRAME_SECONDS) if w.start else 0: w for w in windows}
+    assert set(firsts) == set(range(6))
+    assert firsts[first] == pytest.approx((start, end if first else 1.512))
+
+
+def test_in_evaluation_times_count_from_the_start_of_the_clip(store, examples):
     sample = dataset_of(store, examples)[0, 0]
+    speech, face = sample.steps["speech"], sample.steps["face"]
     np.testing.assert_allclose(
-        sample.face_time, np.arange(len(sample.face_time)) * 8 * FRAME_SECONDS, atol=1e-5
+        face.time, START + np.arange(len(face.time)) * 8 * FRAME_SECONDS, atol=1e-5
     )
+    np.testing.assert_allclose(
+        speech.time, START + np.arange(len(speech.time)) * FRAME_SECONDS, atol=1e-5
+    )
+    assert sample.duration == pytest.approx(examples[0].record.duration)
 
 
 def test_flips_are_consistent_over_a_clip(store, examples):
     """The square of the made-up crops lies left of the middle."""
-    dataset = dataset_of(store, examples, Inputs(face="video", face_size=32), training=True)
+    recipe = recipe_of("face", face_model="resnet3d", face_size=32)
+    dataset = dataset_of(store, examples, recipe, training=True)
     sides = []
     for epoch in range(8):
-        face = dataset[epoch, 6].face.astype(float)  # class 6: all channels on
+        face = dataset[epoch, 6].steps["face"].values.astype(float)  # class 6: all channels on
         on_the_left = face[:, :, 8:24, 4:14].mean((1, 2, 3)) > face[:, :, 8:24, 18:28].mean(
             (1, 2, 3)
         )
         assert len(set(on_the_left.tolist())) == 1
         sides.append(bool(on_the_left[0]))
     assert set(sides) == {True, False}
-    still = dataset_of(store, examples, Inputs(face="video", face_size=32))[0, 6].face
+    still = dataset_of(store, examples, recipe)[0, 6].steps["face"].values
     assert still[:, :, 8:24, 4:14].mean() > still[:, :, 8:24, 18:28].mean()
 
 
 def test_brightness_and_contrast_stay_within_zero_and_one(store, examples):
-    dataset = dataset_of(store, examples, Inputs(speech=True), training=True)
-    samples = [dataset[epoch, 0].speech for epoch in range(16)]
+    dataset = dataset_of(store, examples, recipe_of("speech", speech_frames=256), training=True)
+    samples = [dataset[epoch, 0].steps["speech"].values for epoch in range(16)]
     assert all(s.dtype == np.float32 and s.min() >= 0 and s.max() <= 1 for s in samples)
     assert len({float(s.sum()) for s in samples}) > 2
 
 
 def test_helpers_of_time():
     rng = np.random.default_rng(0)
-    assert [padded_length(n) for n in (1, 32, 33, 64)] == [32, 32, 64, 64]
+    assert [whole_steps(n) for n in (1, 32, 33, 64)] == [32, 32, 64, 64]
     assert spread_rows(9, 3, None).tolist() == [1, 4, 7]
     assert spread_rows(2, 4, None).tolist() == [0, 0, 1, 1]
     for count in (1, 5, 40):
@@ -300,12 +384,12 @@ def test_helpers_of_time():
         assert len(kept) >= 0.8 * count
         assert (np.diff(kept) == 1).all()
     times = np.arange(10) * 0.1
-    assert rows_within(times, 0.2, 10).tolist() == [2, 3]
-    assert rows_within(times, 5.0, 10).tolist() == [9]
+    assert rows_within(times, Window(0.2, 0.36)).tolist() == [2, 3]
+    assert rows_within(times, Window(5.0, 5.16)).tolist() == [9]
 
 
 def test_decoded_rows_repeat_the_nearest_found_crop(store, examples):
-    track = store.read_faces("train", examples[0].record.stem)
+    track = stored(store, examples[0].record).read("video")
     pictures = track.decode(size=16)
     assert pictures.shape == (len(track.time), 16, 16, 3)
     first = cv2.imdecode(np.frombuffer(track.jpeg[0], np.uint8), cv2.IMREAD_COLOR)
@@ -332,15 +416,15 @@ def test_evaluation_covers_every_clip_once_in_groups_of_equal_length(world_size)
 def test_evaluation_order_is_fixed_and_lengths_are_those_of_the_padded_clips(store, examples):
     dataset = dataset_of(store, examples)
     lengths = [dataset.length(index) for index in range(8)]
-    assert lengths == [-(-example.record.frames // 32) * 32 for example in examples]
+    assert lengths == [-(-example.record.fact("frames") // 32) * 32 for example in examples]
     assert len(set(lengths)) > 1
-    wide = dataset_of(store, examples, Inputs(speech=True, speech_frames=max(lengths)))
+    wide = dataset_of(store, examples, recipe_of("speech", speech_frames=max(lengths)))
     assert {wide.length(index) for index in range(8)} == {max(lengths)}
     batches = EvalBatches(lengths, 2)
     assert list(batches) == list(batches)
     for batch in batches:
-        loaded = batch_of(dataset, [index for _, index in batch]).inputs
-        assert loaded.speech.shape[2] == lengths[batch[0][1]]
+        speech = batch_of(dataset, [index for _, index in batch]).inputs.streams["speech"]
+        assert whole_steps(speech.values.shape[1]) == lengths[batch[0][1]]
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from emotion.errors import UserError
 from emotion.files import remove_partial_files, write_atomic
+from emotion.frozen.vggface import read_clock
 from emotion.inputs.faces import FaceTrack, encode_jpeg
-from emotion.inputs.store import FORMAT, Failure, FeatureStore
+from emotion.inputs.store import FORMAT, Failure, FeatureStore, StoredClip
+from emotion.inputs.vectors import Vectors, without_times
 from emotion.inputs.words import TextError, read_word_embeddings
 from emotion.records import Record
 from tests.media import portrait
@@ -28,16 +30,16 @@ RECORD = Record(
     face="ang",
     speech="",
     duration=2.5,
-    start=0.304,
-    end=2.1,
-    frames=113,
-    face_frames=15,
-    face_coverage=0.9333,
-    words=4,
-    speech_state="ok",
-    video_state="no_face",
-    embedding_state="absent",
-    text_state="failed",
+    states={"speech": "ok", "video": "no_face", "embedding": "absent", "text": "failed"},
+    facts={
+        "start": 0.304,
+        "end": 2.1,
+        "frames": 113,
+        "face_frames": 15,
+        "face_coverage": 0.9333,
+        "words": 4,
+        "peak_db": None,
+    },
 )
 DESCRIPTION = {"corpus": "qia2020", "class_names": ["행복", "ang"], "settings": {"face_stride": 8}}
 
@@ -59,6 +61,16 @@ def face_track(crops=2, rows=3):
     )
 
 
+def read(store, split, feature, name):
+    return StoredClip(store, split, RECORD._replace(id=name, stem=name)).read(feature)
+
+
+def clock_of(store, split, stem):
+    clip = StoredClip(store, split, RECORD._replace(stem=stem))
+    clock = clip.read_with("video", read_clock)
+    return clock["time"], clock["found"]
+
+
 def assert_same_track(first, second):
     assert first.jpeg == second.jpeg
     for name in FaceTrack._fields[1:]:
@@ -72,55 +84,83 @@ def assert_same_track(first, second):
 
 def test_every_feature_lies_where_the_design_says(store):
     places = {
-        modality: store.path("val", modality, "7").relative_to(store.root).as_posix()
-        for modality in ("speech", "video", "embedding", "text")
+        feature: store.path("val", feature, "7-hap", "7").relative_to(store.root).as_posix()
+        for feature in ("speech", "video", "embedding", "text")
     }
     assert places == {
-        "speech": "val/speech/7.npy",
-        "video": "val/video/7.npz",
-        "embedding": "val/video_embedding/7.npy",
+        "speech": "val/speech/7-hap.npy",
+        "video": "val/video/7-hap.npz",
+        "embedding": "val/video_embedding/7-hap.npy",
         "text": "val/text/7.npz",
     }
 
 
 def test_files_can_be_read_without_this_program(store):
-    store.write_array("train", "speech", "7", np.ones((128, 5), np.float16))
-    store.write_text("train", "7", np.ones((4, 200), np.float32))
+    store.write("train", "speech", "7", np.ones((128, 5), np.float16))
+    embedded = np.ones((3, 512), np.float16)
+    store.write("train", "embedding", "7", without_times(embedded))
+    store.write("train", "text", "7", without_times(np.ones((4, 200), np.float32)))
     assert np.load(store.root / "train/speech/7.npy", allow_pickle=False).shape == (128, 5)
+    stored = np.load(store.root / "train/video_embedding/7.npy", allow_pickle=False)
+    np.testing.assert_array_equal(stored, embedded)
     with np.load(store.root / "train/text/7.npz", allow_pickle=False) as archive:
+        assert archive.files == ["word_embed"]
         assert archive["word_embed"].shape == (4, 200)
 
 
 # -- round trips ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("modality", ["speech", "embedding"])
-def test_arrays_come_back_as_they_were(store, modality):
+def test_arrays_come_back_as_they_were(store):
     values = np.random.default_rng(0).random((128, 9)).astype(np.float16)
-    store.write_array("train", modality, "a b-ä", values)
-    got = store.read_array("train", modality, "a b-ä")
+    store.write("train", "speech", "a b-ä", values)
+    got = read(store, "train", "speech", "a b-ä")
     assert got.dtype == np.float16
     np.testing.assert_array_equal(got, values)
 
 
+def test_embeddings_come_back_as_they_were_with_the_times_of_the_crops(store):
+    track = face_track(crops=2, rows=4)
+    values = np.random.default_rng(0).random((4, 9)).astype(np.float16)
+    store.write("train", "video", "a b-ä", track)
+    store.write("train", "embedding", "a b-ä", Vectors(values, track.time, track.found))
+    got = read(store, "train", "embedding", "a b-ä")
+    assert got.values.dtype == np.float16
+    for part, wanted in zip(got, (values, track.time, track.found), strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
 def test_words_come_back_as_they_were(store):
     words = np.random.default_rng(0).random((3, 20)).astype(np.float32)
-    store.write_text("test", "007", words)
-    np.testing.assert_array_equal(store.read_text("test", "007"), words)
+    store.write("test", "text", "007-hap", without_times(words), "007")
+    got = StoredClip(store, "test", RECORD).read("text")
+    np.testing.assert_array_equal(got.values, words)
+    assert np.isnan(got.time).all()
+    assert got.found.all()
+
+
+def test_words_keep_the_times_that_are_known(store):
+    words = np.random.default_rng(0).random((3, 20)).astype(np.float32)
+    times = np.array([0.1, np.nan, 0.7], np.float32)
+    store.write("test", "text", "007", Vectors(words, times, np.ones(3, bool)))
+    got = read(store, "test", "text", "007")
+    np.testing.assert_array_equal(got.time, times)
+    np.testing.assert_array_equal(got.values, words)
 
 
 @pytest.mark.parametrize(("crops", "rows"), [(2, 3), (1, 1), (3, 3), (0, 4)])
 def test_face_tracks_come_back_as_they_were(store, crops, rows):
     track = face_track(crops, rows)
-    store.write_faces("all", "7", track)
-    assert_same_track(track, store.read_faces("all", "7"))
-    time, found = store.read_face_clock("all", "7")
+    store.write("all", "video", "7", track)
+    assert_same_track(track, read(store, "all", "video", "7"))
+    time, found = clock_of(store, "all", "7")
     np.testing.assert_array_equal(time, track.time)
     np.testing.assert_array_equal(found, track.found)
 
 
 def test_the_manifest_comes_back_as_it_was(store):
-    records = [RECORD, RECORD._replace(id="8", stem='8-"x", y', speaker="12", end=1e-4)]
+    other = RECORD._replace(id="8", stem='8-"x", y', speaker="12")
+    records = [RECORD, other._replace(facts=RECORD.facts | {"end": 1e-4, "peak_db": -3.25})]
     store.write_manifest("train", records)
     assert store.read_manifest("train") == records
     assert store.splits() == ["train"]
@@ -234,11 +274,11 @@ class Bomb:
 
 
 READERS = {
-    "speech": lambda store: store.read_array("train", "speech", "7"),
-    "embedding": lambda store: store.read_array("train", "embedding", "7"),
-    "video": lambda store: store.read_faces("train", "7"),
-    "clock": lambda store: store.read_face_clock("train", "7"),
-    "text": lambda store: store.read_text("train", "7"),
+    "speech": lambda store: read(store, "train", "speech", "7"),
+    "embedding": lambda store: read(store, "train", "embedding", "7"),
+    "video": lambda store: read(store, "train", "video", "7"),
+    "clock": lambda store: clock_of(store, "train", "7"),
+    "text": lambda store: read(store, "train", "text", "7"),
 }
 
 
@@ -309,18 +349,19 @@ def test_face_crops_with_a_missing_part_are_damaged(store):
     path = feature_path(store, "video")
     np.savez(path, jpeg=np.zeros(3, np.uint8), jpeg_bytes=np.array([3]), time=np.zeros(1))
     with pytest.raises(UserError, match="damaged"):
-        store.read_faces("train", "7")
+        read(store, "train", "video", "7")
 
 
 def test_damage_anywhere_in_a_file_is_found_or_harmless(store):
     """No byte that is changed makes another error than the one a user is meant to see."""
-    store.write_faces("train", "7", face_track(crops=1, rows=2))
-    store.write_array("train", "speech", "7", np.zeros((128, 2), np.float16))
-    store.write_text("train", "7", np.ones((2, 4), np.float32))
+    track = face_track(crops=1, rows=2)
+    store.write("train", "video", "7", track)
+    store.write("train", "speech", "7", np.zeros((128, 2), np.float16))
+    embedded = np.zeros((2, 512), np.float16)
+    store.write("train", "embedding", "7", Vectors(embedded, track.time, track.found))
+    store.write("train", "text", "7", without_times(np.ones((2, 4), np.float32)))
     generator = np.random.default_rng(0)
     for reader, path in [(name, feature_path(store, name)) for name in READERS]:
-        if not path.exists():
-            continue
         whole = path.read_bytes()
         for place in generator.integers(0, len(whole), 150):
             changed = bytearray(whole)

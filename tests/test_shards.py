@@ -139,7 +139,7 @@ def test_four_ranks_of_torchrun_write_the_bytes_of_one_process(corpus, done, tmp
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
             *("--nproc_per_node", "4", "preprocess.py"),
-            *(f"--{name}={value}" for name, value in flags.items() if value != ""),
+            *(f"--{name}={value}" for name, value in flags.items() if value not in ("", [])),
         ],
         cwd=HOME,
         check=True,
@@ -229,13 +229,15 @@ def test_what_is_merged_under_a_running_process_stays_known(corpus, tmp_path):
     before = read_known(store)
     journal = Journal(store, "1-of-2")
     where = ("train", "001")
-    embedded = before[where]._replace(record=before[where].record._replace(embedding_state="ok"))
+    record = before[where].record
+    record = record._replace(states=record.states | {"embedding": "ok"})
+    embedded = before[where]._replace(record=record)
     journal.work(iter([embedded]), dict(before), total=1, show=False)
     assert read_known(store)[where] == embedded
     journal.path.unlink()  # by the other shard, which had read it a moment too early
     everyone = clips(*("/".join(key) for key in before))
     merge(store, everyone, journal.done, even_if_incomplete=False)
-    assert read_known(store)[where].record.embedding_state == "ok"
+    assert read_known(store)[where].record.state("embedding") == "ok"
 
 
 def test_the_last_word_on_a_clip_is_taken(corpus, tmp_path):
@@ -244,10 +246,10 @@ def test_the_last_word_on_a_clip_is_taken(corpus, tmp_path):
     outcome = read_known(store)["train", "001"]
     for age, (name, words) in enumerate([("", 1), ("1-of-2", 2)]):
         journal = Journal(store, name)
-        record = outcome.record._replace(words=words)
+        record = outcome.record._replace(facts=outcome.record.facts | {"words": words})
         journal.work(iter([outcome._replace(record=record)]), {}, total=1, show=False)
         os.utime(journal.path, (age, age))
-    assert read_known(store)["train", "001"].record.words == 2
+    assert read_known(store)["train", "001"].record.fact("words") == 2
 
 
 def _count(root, times):

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from emotion.inputs.crops import shows_face
-from emotion.inputs.extraction import FeatureSettings
+from emotion.inputs.extraction import Extractor
 from emotion.inputs.face_track import FaceTrack
+from emotion.inputs.media import Media
 from emotion.prediction.recording import Recording, Span
+from emotion.records import Clip, Labels
 
 
 def found_in(count, of):
@@ -31,5 +33,7 @@ def test_a_window_obeys_the_same_rule(count, state):
         probability=found.astype(np.float32),
         found=found,
     )
-    recording = Recording(9.6, FeatureSettings(), None, -np.inf, track, None)
-    assert recording.window(Span(0.0, 9.6)).record.video_state == state
+    media = Media(Clip("7", "7", None, "input", None, Labels(), None))
+    extractor = Extractor({"face_stride": 8}, None, features=("video",))
+    window = Recording(media, {"video": track}, extractor).window(Span(0.0, 9.6))
+    assert window.record.state("video") == state

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from emotion.corpora.qia2020 import EMOTIONS
-from emotion.data.dataset import FeatureDataset, Inputs
+from emotion.data.dataset import FeatureDataset
 from emotion.data.examples import load_examples
 from emotion.errors import UserError
 from emotion.inputs.speaker_norms import SpeakerNorms
+from emotion.inputs.store import StoredClip
 from emotion.paths import HOME
 from emotion.prediction.run import predict
 from tests.features import make_features
@@ -23,9 +24,14 @@ from tests.prediction import (
     rows_of,
     slim,
 )
+from tests.recipes import recipe_of
 from tests.training.runs import run_of
 
 N_SPEAKERS = 5
+
+
+def speech_of(store, split, record):
+    return StoredClip(store, split, record).read("speech").astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +48,18 @@ def store(tmp_path_factory):
         frames=(20, 90),
     )
     for record in store.read_manifest("all"):
-        if record.speech_state == "ok":
-            values = store.read_array("all", "speech", record.stem).astype(np.float32)
+        if record.state("speech") == "ok":
+            values = speech_of(store, "all", record)
             voice = 0.1 * int(record.speaker) + (0.9 - 0.1 * int(record.speaker)) * values
-            store.write_array("all", "speech", record.stem, voice.astype(np.float16))
+            store.write("all", "speech", record.stem, voice.astype(np.float16))
     return store
 
 
 def test_every_band_of_every_speaker_has_the_same_mean_and_spread(store):
     norms, of = SpeakerNorms(store), {}
     for record in store.read_manifest("all"):
-        if record.speech_state == "ok":
-            values = store.read_array("all", "speech", record.stem).astype(np.float32)
+        if record.state("speech") == "ok":
+            values = speech_of(store, "all", record)
             of.setdefault(record.speaker, []).append(norms.apply(values, record.speaker))
     assert len(of) == N_SPEAKERS
     for clips in of.values():
@@ -66,21 +72,19 @@ def test_every_band_of_every_speaker_has_the_same_mean_and_spread(store):
 def test_the_loader_normalises_and_silence_stays(store):
     examples = load_examples(store, "all", EMOTIONS[:2])
     norms = SpeakerNorms(store)
-    plain = FeatureDataset(store, examples, Inputs(speech=True))
-    dataset = FeatureDataset(
-        store, examples, Inputs(speech=True, speech_norm="speaker"), norms=norms
-    )
+    plain = FeatureDataset(store, examples, recipe_of("speech"))
+    dataset = FeatureDataset(store, examples, recipe_of("speech", speech_norm="speaker"))
     for index, example in enumerate(examples):
-        values = plain[0, index].speech
-        if example.record.speech_state == "ok":
-            values = norms.apply(values, example.record.speaker)
-        np.testing.assert_array_equal(dataset[0, index].speech, values)
+        values = plain[0, index].steps["speech"].values
+        if example.record.state("speech") == "ok":
+            values = norms.apply(values.T, example.record.speaker).T
+        np.testing.assert_array_equal(dataset[0, index].steps["speech"].values, values)
 
 
 def test_a_band_without_any_spread_is_finite(tmp_path):
     store = make_features(tmp_path, clips={"all": 2}, modalities=("speech",), speakers=1)
     for record in store.read_manifest("all"):
-        store.write_array("all", "speech", record.stem, np.full((128, 40), 0.5, np.float16))
+        store.write("all", "speech", record.stem, np.full((128, 40), 0.5, np.float16))
     normed = SpeakerNorms(store).apply(np.full((128, 3), 0.5, np.float32), "00")
     np.testing.assert_array_equal(normed, np.zeros((128, 3), np.float32))
 
@@ -108,8 +112,8 @@ def test_voices_that_differ_only_in_level_and_spread_are_answered_alike(tmp_path
     for name, gain, offset in (("one", 1.0, 0.0), ("other", 0.5, 0.25)):
         made = make_features(tmp_path / name, clips={"test": 6}, modalities=("speech",), speakers=2)
         for record in made.read_manifest("test"):
-            values = made.read_array("test", "speech", record.stem).astype(np.float32)
-            made.write_array("test", "speech", record.stem, (offset + gain * values))
+            values = speech_of(made, "test", record)
+            made.write("test", "speech", record.stem, offset + gain * values)
         folders.append(made.root)
     weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker")
     flags = {"split": "test", "probabilities": True}

@@ -1,18 +1,21 @@
 """How loud a clip is: kept by preprocessing, given back to a model that asks for it."""
 
+import csv
+
 import numpy as np
 import pytest
 
-from emotion.data.dataset import FeatureDataset, Inputs
+from emotion.data.dataset import FeatureDataset
 from emotion.data.examples import load_examples
 from emotion.errors import UserError
 from emotion.inputs.audio import at_its_level
 from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.store import FeatureStore
 from tests.features import make_features
+from tests.recipes import recipe_of
 
-FLAT = Inputs(speech=True, speech_frames=64)
-LEVEL = Inputs(speech=True, speech_frames=64, speech_level=True)
+FLAT = recipe_of("speech", speech_frames=64)
+LEVEL = recipe_of("speech", speech_frames=64, speech_level=True)
 
 
 @pytest.fixture
@@ -20,17 +23,17 @@ def store(tmp_path):
     return make_features(tmp_path, clips={"train": 6}, speakers=2)
 
 
-def samples(store, inputs, **options):
+def samples(store, recipe):
     examples = load_examples(store, "train", store.read_description()["class_names"])
-    dataset = FeatureDataset(store, examples, inputs, **options)
-    return [dataset[0, index].speech for index in range(len(dataset))], examples
+    dataset = FeatureDataset(store, examples, recipe)
+    return [dataset[0, index].steps["speech"].values.T for index in range(len(dataset))], examples
 
 
 def test_a_spectrogram_is_moved_to_the_level_that_the_manifest_names(store):
     flat, examples = samples(store, FLAT)
     moved, _ = samples(store, LEVEL)
     for before, after, example in zip(flat, moved, examples, strict=True):
-        np.testing.assert_allclose(after, at_its_level(before, example.record.peak_db))
+        np.testing.assert_allclose(after, at_its_level(before, example.record.fact("peak_db")))
         assert not np.allclose(before, after)
 
 
@@ -44,10 +47,11 @@ def test_speaker_norms_are_of_the_same_scale(store):
 
 def test_features_that_do_not_know_are_named_with_the_mend(store):
     path = store.root / "train" / "manifest.csv"
-    header, *rows = path.read_text().splitlines()
-    cut = [line.rpartition(",")[0] for line in (header, *rows)]
-    assert header.endswith(",peak_db")
-    path.write_text("\n".join(cut) + "\n")
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    column = header.index("peak_db")
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(row[:column] + row[column + 1 :] for row in (header, *rows))
     assert len(samples(FeatureStore(store.root), FLAT)[0]) == 6  # older features are still read
     with pytest.raises(UserError, match=r"train000: .*peak_db.*--features_dir.*--speech_level"):
         samples(FeatureStore(store.root), LEVEL)

@@ -4,11 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from emotion.preprocessing.transcripts import BATCH_SIZE, clean
 
 from emotion.command_line import parse
 from emotion.errors import UserError
-from emotion.inputs.store import FeatureStore
+from emotion.inputs.store import FeatureStore, StoredClip
+from emotion.inputs.transcripts import BATCH_SIZE, clean
 from emotion.preprocessing.run import PreprocessOptions, preprocess
 from emotion.training.options import TrainOptions
 from emotion.training.run import train
@@ -42,6 +42,10 @@ def records(store, split="train"):
     return {record.stem: record for record in store.read_manifest(split)}
 
 
+def words_of(store, record):
+    return StoredClip(store, "train", record).read("text").values
+
+
 @pytest.fixture
 def corpus(tmp_path):
     rows = ["a,,good,train,yes happy", "b,,bad,train,sad", "c,,bad,train,zzz"]
@@ -61,18 +65,19 @@ def test_printers_marks_become_the_typewriters():
 def test_a_transcript_alone_becomes_words_and_no_other_feature(corpus):
     store = run(corpus)
     found = records(store)
-    np.testing.assert_array_equal(store.read_text("train", "a"), [[0, 0, 1], [1, 0, 0]])
+    np.testing.assert_array_equal(words_of(store, found["a"]), [[0, 0, 1], [1, 0, 0]])
     states = [found["a"].state(name) for name in ("speech", "video", "embedding", "text")]
     assert states == ["absent", "absent", "absent", "ok"]
-    assert (found["a"].words, found["c"].words, found["c"].text_state) == (2, 0, "empty")
+    assert (found["a"].fact("words"), found["c"].fact("words")) == (2, 0)
+    assert found["c"].state("text") == "empty"
     assert store.read_failures("train") == []
 
 
 def test_a_clip_with_sound_and_transcript_has_both(corpus):
     store = run(corpus)
     record = records(store)["d"]
-    assert (record.speech_state, record.text_state, record.words) == ("ok", "ok", 3)
-    np.testing.assert_array_equal(store.read_text("train", "d")[:2], [[3, 3, 3], [2, 2, 2]])
+    assert (record.state("speech"), record.state("text"), record.fact("words")) == ("ok", "ok", 3)
+    np.testing.assert_array_equal(words_of(store, record)[:2], [[3, 3, 3], [2, 2, 2]])
 
 
 def test_the_embedder_is_recorded_with_the_settings(corpus):
@@ -90,10 +95,10 @@ def test_other_vectors_want_another_folder_of_features(corpus):
 def test_words_can_be_added_later_and_stay_without_the_flag(corpus, capsys):
     before = run(corpus, word_vectors="")
     assert "4 transcripts are left as they are" in capsys.readouterr().err
-    assert records(before)["a"].text_state == "absent"
-    assert records(run(corpus))["a"].text_state == "ok"
+    assert records(before)["a"].state("text") == "absent"
+    assert records(run(corpus))["a"].state("text") == "ok"
     later = run(corpus, word_vectors="")
-    assert records(later)["a"].text_state == "ok"
+    assert records(later)["a"].state("text") == "ok"
     assert later.read_description()["settings"]["text"].startswith("vectors.txt@")
 
 
@@ -115,8 +120,9 @@ def test_more_transcripts_than_a_batch_keep_their_own_words(tmp_path):
         f"{n},,good,train,{' '.join([words[n % 3]] * (1 + n % 7))}" for n in range(BATCH_SIZE + 9)
     ]
     store = run(table(tmp_path / "data", rows))
+    found = records(store)
     for number in range(BATCH_SIZE + 9):
-        embedded = store.read_text("train", str(number))
+        embedded = words_of(store, found[str(number)])
         np.testing.assert_array_equal(embedded, np.eye(3)[[number % 3] * (1 + number % 7)])
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from emotion.data.dataset import Labelled
-from emotion.records import Batch
+from emotion.records import Batch, Stream
 from emotion.training.loop import Augmentation, Engine, accumulate_gradient, augment
 from emotion.training.losses import EmotionLoss
 from emotion.training.schedule import build_optimizer, build_schedule
@@ -24,7 +24,20 @@ class Linear(nn.Module):
         self.layers = nn.ModuleDict({name: nn.Linear(WIDTH, CLASSES) for name in heads})
 
     def forward(self, batch):
-        return {name: layer(batch.text[:, 0]) for name, layer in self.layers.items()}
+        return {
+            name: layer(batch.streams["text"].values[:, 0]) for name, layer in self.layers.items()
+        }
+
+
+def of_words(text):
+    """A batch of words (B, W, D), all there, without times."""
+    mask = torch.ones(text.shape[:2], dtype=torch.bool)
+    return Batch({"text": Stream(text, mask, torch.full(mask.shape, torch.nan))})
+
+
+def words_of(data):
+    """The words of a labelled batch, (B, W, D)."""
+    return data.inputs.streams["text"].values
 
 
 def labelled(size, seed=0, targets=None):
@@ -32,8 +45,9 @@ def labelled(size, seed=0, targets=None):
     text = torch.from_numpy(rng.standard_normal((size, 1, WIDTH)).astype(np.float32))
     if targets is None:
         targets = rng.integers(0, CLASSES, (size, 3))
-    batch = Batch(text=text, text_mask=torch.ones(size, 1, dtype=torch.bool))
-    return Labelled(batch, torch.as_tensor(targets), [f"b{seed}c{row}" for row in range(size)])
+    return Labelled(
+        of_words(text), torch.as_tensor(targets), [f"b{seed}c{row}" for row in range(size)]
+    )
 
 
 def engine_of(model, optim="sgd", smoothing=0.0, targets=None, weights=None, **settings):
@@ -62,7 +76,7 @@ def gradient(engine, data, group=1):
 
 def by_hand(weight, bias, data, smoothing=0.0):
     """Loss and gradients of mean cross-entropy in float64."""
-    values = data.inputs.text[:, 0].double().numpy()
+    values = words_of(data)[:, 0].double().numpy()
     wanted = np.eye(CLASSES)[data.targets[:, 0]] * (1 - smoothing) + smoothing / CLASSES
     logits = values @ weight.T + bias
     share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

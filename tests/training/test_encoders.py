@@ -76,7 +76,7 @@ def changed_checkpoint(singles, tmp_path, change):
     ("change", "part"),
     [
         (lambda c: c["class_names"].__setitem__(0, "joy"), "knows the classes joy ang"),
-        (lambda c: c["model_options"].update(coeff=4), "has --coeff 4, this run 0"),
+        (lambda c: c["recipe"]["parts"][0]["network"].update(coeff=4), "has --coeff 4, this run 0"),
         (lambda c: c["features"].update(denoise="wiener"), "features of denoise wiener"),
         (lambda c: c["features"].pop("audio"), "trained on features of audio None"),
         (lambda c: c.update(format=7), "of format 7"),
@@ -120,16 +120,21 @@ def test_speech_frames_fit_the_clips_or_come_from_the_weights_that_are_loaded(
     features, few, singles, tmp_path
 ):
     frames = [int(row["frames"]) for row in manifest_rows(features, "train")]
-    fitted = build_task(options_of(features, tmp_path, "speech")).model_options.speech_frames
+    fitted = crop(build_task(options_of(features, tmp_path, "speech")))
     assert fitted % 32 == 0
     assert fitted - 32 < np.percentile(frames, 95) <= fitted
     given = build_task(options_of(features, tmp_path, "speech", speech_frames=70))
-    assert given.model_options.speech_frames == given.inputs.speech_frames == 96
-    loaded = load_checkpoint(best_checkpoint(singles / "speech" / "run")).options.speech_frames
+    assert crop(given) == 96
+    loaded = crop(load_checkpoint(best_checkpoint(singles / "speech" / "run")))
     assert loaded != fitted
     weights = {"speech_load_weights": str(singles / "speech" / "run")}
     fused = build_task(options_of(features, tmp_path, "multimodal", **weights))
-    assert fused.model_options.speech_frames == loaded
+    assert crop(fused) == loaded
+
+
+def crop(described):
+    """Frames of a training crop, as a task or a checkpoint says."""
+    return described.recipe.part("speech").reading.speech_frames
 
 
 def manifest_rows(features, split):

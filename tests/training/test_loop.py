@@ -10,10 +10,9 @@ from torch import nn
 from emotion.data.dataset import Labelled
 from emotion.data.mixing import Mixture, mix_inside
 from emotion.errors import UserError
-from emotion.networks import ModelOptions
+from emotion.models.evaluate import each_tensor
 from emotion.networks.attention import AttentionPooling, Head
 from emotion.networks.model import build_model
-from emotion.records import Batch, Sequence
 from emotion.training import loop
 from emotion.training.loop import (
     LOOK_EVERY,
@@ -25,7 +24,8 @@ from emotion.training.loop import (
 )
 from emotion.training.losses import EmotionLoss
 from emotion.training.schedule import MOMENTUM
-from tests.model_batches import feature_batch
+from tests.model_batches import feature_batch, with_stream
+from tests.recipes import recipe_of
 from tests.training.engine import (
     CLASSES,
     DECAY,
@@ -37,6 +37,8 @@ from tests.training.engine import (
     gradient,
     labelled,
     numbers,
+    of_words,
+    words_of,
 )
 
 # -- one step -------------------------------------------------------------------------------------
@@ -94,10 +96,10 @@ class LinearHead(nn.Module):
         )
 
     def pooled(self, batch):
-        return self.layers["text"].pooling(Sequence(batch.text, batch.text_mask, None))
+        return self.layers["text"].pooling(batch.streams["text"])
 
     def forward(self, batch):
-        return {"text": self.layers["text"](Sequence(batch.text, batch.text_mask, None), batch)}
+        return {"text": self.layers["text"](batch.streams["text"], batch)}
 
 
 @pytest.mark.parametrize("micro_batch", [4, 5, 100])
@@ -123,7 +125,7 @@ def test_mixup_trains_on_both_clips_and_both_labels_of_a_part(micro_batch, repli
 
 
 class Replicas(nn.DataParallel):
-    """DataParallel's own way of cutting a batch (``Tensor.chunk`` of every field) on one device."""
+    """DataParallel's own way of cutting a batch (``Tensor.chunk`` of every part) on one device."""
 
     def __init__(self, module, count):
         nn.Module.__init__(self)
@@ -131,18 +133,19 @@ class Replicas(nn.DataParallel):
         self.device_ids = list(range(count))
 
     def forward(self, batch):
-        fields = [None if v is None else v.chunk(len(self.device_ids)) for v in batch]
-        count = len(next(parts for parts in fields if parts is not None))
-        shares = [Batch(*(None if p is None else p[n] for p in fields)) for n in range(count)]
+        cut = len(batch.streams["text"].mask.chunk(len(self.device_ids)))
+        shares = [
+            each_tensor(batch, lambda v, n=n: v.chunk(len(self.device_ids))[n]) for n in range(cut)
+        ]
         return {"text": torch.cat([self.module(share)["text"] for share in shares])}
 
 
 def test_the_longer_of_two_clips_counts_by_its_share_of_the_label():
     """3 words at 0.95 with 12: mixed as inputs, the minority's tail took 76 % of the attention."""
     torch.manual_seed(0)
-    model = build_model(ModelOptions(mode="text", n_classes=CLASSES, text_dim=20, hidden=8)).eval()
+    model = build_model(recipe_of("text", CLASSES, text_dim=20, hidden=8)).eval()
     batch = feature_batch(n_clips=2, words=12)
-    batch = batch._replace(text_mask=torch.arange(12) < torch.tensor([[3], [12]]))
+    batch = with_stream(batch, "text", mask=torch.arange(12) < torch.tensor([[3], [12]]))
     pooled = model.head.pooling(model.encode(batch))
     mixed = mix_inside(batch, Mixture(0.95, torch.tensor([1, 0])))
     logits = model(mixed)["text"]
@@ -176,7 +179,7 @@ def test_accumulation_with_a_remainder_steps_on_the_mean_of_each_group():
     other = Linear()
     reference = engine_of(other)
     for group in (batches[:2], batches[2:4], batches[4:]):
-        inputs = Batch(text=torch.cat([data.inputs.text for data in group]))
+        inputs = of_words(torch.cat([words_of(data) for data in group]))
         loss = nn.functional.cross_entropy(
             other(inputs)["text"], torch.cat([data.targets[:, 0] for data in group])
         )
@@ -223,7 +226,7 @@ def test_unlabelled_clips_have_no_weight_in_their_head():
     data = labelled(3, targets=labels)
     _, grads = gradient(engine_of(Linear(("text", "face")), targets=targets), data)
     kept = Labelled(
-        Batch(text=data.inputs.text[[0, 2]]), data.targets[[0, 2]], [data.ids[0], data.ids[2]]
+        of_words(words_of(data)[[0, 2]]), data.targets[[0, 2]], [data.ids[0], data.ids[2]]
     )
     _, some = gradient(engine_of(Linear(("text", "face")), targets=targets), kept)
     _, every = gradient(engine_of(Linear(("text", "face"))), data)
@@ -279,7 +282,7 @@ def test_clipping_bounds_the_whole_gradients_norm():
 @pytest.mark.parametrize("bad_step", [0, 2, LOOK_EVERY + 1])
 def test_a_loss_that_is_not_finite_names_its_step_and_clips(bad_step):
     batches = [labelled(2, seed) for seed in range(LOOK_EVERY + 3)]
-    batches[bad_step].inputs.text[0, 0, 0] = float("nan")
+    words_of(batches[bad_step])[0, 0, 0] = float("nan")
     with pytest.raises(UserError, match=rf"nan in epoch 4, step {bad_step}, clips b{bad_step}c0 b"):
         train_one_epoch(engine_of(Linear()), batches, len(batches), 4)
 
@@ -303,7 +306,7 @@ def test_a_scaler_changes_nothing_and_steps_once():
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_scaler_leaves_out_a_step_that_overflows_and_lowers_its_scale():
     model, data = Linear(), labelled(6)
-    data.inputs.text.mul_(100)
+    words_of(data).mul_(100)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
     engine = engine_of(model, scaler=scaler)
     before = numbers(model)

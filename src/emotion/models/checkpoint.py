@@ -89,7 +89,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch remarks on pickles that it then refuses
             content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or not content.keys() >= {"format", "model", "mode"}:
+        if not isinstance(content, dict) or not content.keys() >= KEYS - {"recipe"}:
             raise UserError(
                 f"{path}: not a checkpoint of this program; give one that train.py made"
             )
@@ -98,8 +98,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 f"{path}: of format {content['format']}, this program reads {FORMAT}; train it "
                 "again, or answer with the version that made it"
             )
-        if not content.keys() >= KEYS:
-            raise ValueError("parts of it are missing")
         return Checkpoint(
             path=path,
             mode=content["mode"],

@@ -347,7 +347,9 @@ def _crop(options: TrainOptions, part: Part, parts: Parts) -> int:
     if part.reading.speech_frames:
         return whole_steps(part.reading.speech_frames)
     if getattr(options, f"{part.modality}_load_weights"):
-        return _given(options, part.modality).recipe.part(part.modality).reading.speech_frames
+        given = _given(options, part.modality).recipe
+        if part.modality in given.modalities:  # else the weights do not fit, as will be said
+            return given.part(part.modality).reading.speech_frames
     frames = np.percentile([example.record.fact("frames") for example in parts.train], 95)
     return min(whole_steps(int(frames)), MOST_SPEECH_FRAMES)
 
