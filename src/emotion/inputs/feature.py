@@ -93,6 +93,7 @@ class Feature:
     by_id = False  # one file for all clips of a FileID
     of_media = True  # taken from the clip's own file, and not from one beside it
     needs: tuple[str, ...] = ()  # features that it is made of
+    over_time = True  # whether it is known when its steps are
     anew = False  # of a window of a longer recording: extracted from its own sound, not cut out
     backdrop = ""  # what attention to it is drawn upon: sound, faces, or words
     settings: tuple[str, ...] = ()  # names in features.json that decide what a model is shown

@@ -55,6 +55,7 @@ class Words(VectorFeature):
     settings = ("text",)
     facts = ("words",)
     most = MOST_WORDS
+    over_time = False
     backdrop = "words"
     reasons = {
         "absent": "has no word embeddings",

@@ -9,12 +9,12 @@ from emotion import registry
 from emotion.data.examples import Folds, load_parts
 from emotion.errors import UserError
 from emotion.files import read_csv, read_json
-from emotion.inputs.extraction import feature_named
+from emotion.inputs.extraction import extraction_of, feature_named
 from emotion.inputs.store import SPLITS, FeatureStore
 from emotion.paths import HOME
 from emotion.prediction.members import Member
 from emotion.records import Clip, Labels, Named, Record
-from emotion.telling import tell
+from emotion.telling import note, tell
 
 MEDIA = (
     *(".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".3gp", ".flv"),
@@ -85,6 +85,39 @@ def with_labels(items: Sequence[Item], labels: dict[str, int]) -> list[Item]:
         item._replace(clip=item.clip._replace(labels=Labels(labels.get(item.clip.id))))
         for item in items
     ]
+
+
+def blocked_features(options: Any, members: Sequence[Member], items: Sequence[Item]) -> list[str]:
+    """Features that the models read and that cannot be made of media files here.
+
+    ``options`` holds the fields of features' ``Extraction`` that predict.py has as flags.
+
+    Raises:
+        UserError: a model reads nothing else, or what is here is not what it was trained on.
+    """
+    if items and all(item.store is not None for item in items):
+        return []
+    blocked = {}
+    for member in members:
+        for part in member.recipe.parts:
+            feature = feature_named(part.feature)
+            if not feature.is_made(member.settings):
+                continue
+            own = registry.pick(extraction_of(part.feature), options)
+            try:
+                reason = feature.obstacle(member.settings, own)
+            except UserError as error:
+                raise UserError(f"{error}; {member.checkpoint.path} wants that") from error
+            if reason and len(member.recipe.parts) == 1:
+                raise UserError(
+                    f"{member.checkpoint.path}: {feature.reasons['skipped']}, or answer a split of "
+                    "features/"
+                )
+            if reason:
+                blocked[part.feature] = reason
+    for reason in blocked.values():
+        note(reason)
+    return list(blocked)
 
 
 def _items_of(path: Path, members: Sequence[Member]) -> list[Item]:

@@ -6,15 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from emotion import registry
 from emotion.errors import UserError
-from emotion.inputs.extraction import extraction_of, feature_named
 from emotion.machine import allow_tf32
 from emotion.models.devices import choose_device, loader_workers
 from emotion.prediction.answers import write_answers
 from emotion.prediction.calibration import fit_temperature, write_calibration
 from emotion.prediction.export import export
-from emotion.prediction.inputs import Item, find_items, read_labels, with_labels
+from emotion.prediction.inputs import Item, blocked_features, find_items, read_labels, with_labels
 from emotion.prediction.judges import Judges, judged, own_validation_clips
 from emotion.prediction.members import Member, load_members
 from emotion.prediction.options import PredictOptions
@@ -22,7 +20,7 @@ from emotion.prediction.outputs import check_outputs
 from emotion.prediction.predictor import Answer, Predictor, explain, warn
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
 from emotion.prediction.timeline import write_timelines
-from emotion.telling import note, say
+from emotion.telling import say
 
 REPORTED = {
     "WA": "accuracy",
@@ -160,7 +158,7 @@ def _predictor(
         options.tta,
         hide=bool(options.report),
         options=options,
-        blocked=_blocked(options, members, items),
+        blocked=blocked_features(options, members, items),
         may=judges.may if judges else None,
     )
 
@@ -176,36 +174,3 @@ def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -
             warn(line)
         answers.append(answer)
     return answers
-
-
-def _blocked(
-    options: PredictOptions, members: Sequence[Member], items: Sequence[Item]
-) -> list[str]:
-    """Features that the models read and that cannot be made of media files here.
-
-    Raises:
-        UserError: a model reads nothing else, or what is here is not what it was trained on.
-    """
-    if all(item.store is not None for item in items):
-        return []
-    blocked = {}
-    for member in members:
-        for part in member.recipe.parts:
-            feature = feature_named(part.feature)
-            if not feature.is_made(member.settings):
-                continue
-            own = registry.pick(extraction_of(part.feature), options)
-            try:
-                reason = feature.obstacle(member.settings, own)
-            except UserError as error:
-                raise UserError(f"{error}; {member.checkpoint.path} wants that") from error
-            if reason and len(member.recipe.parts) == 1:
-                raise UserError(
-                    f"{member.checkpoint.path}: {feature.reasons['skipped']}, or answer a split of "
-                    "features/"
-                )
-            if reason:
-                blocked[part.feature] = reason
-    for reason in blocked.values():
-        note(reason)
-    return list(blocked)

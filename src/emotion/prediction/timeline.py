@@ -81,7 +81,7 @@ def picture_path(output: Path, item: Item) -> Path:
 
 
 def _check(predictor: Predictor, items: Sequence[Item]) -> None:
-    if not any(feature_named(n).of_media for r in predictor.readings for n in r.features):
+    if not any(feature_named(n).over_time for r in predictor.readings for n in r.features):
         raise UserError("--timeline True: words carry no times; give a model of speech or face")
     stored = next((item for item in items if item.store is not None), None)
     if stored is not None:

@@ -1,0 +1,217 @@
+"""The examples of docs/EXTENDING.md: each is one file, and no other is edited."""
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from emotion.paths import HOME
+from tests.media import face_frame, noise, tone, write_clip
+
+EXTEND = HOME / "examples" / "extend"
+FILES = [str(EXTEND / f"{name}.py") for name in ("pose", "encoder", "fusion")]
+SMALL = ["--hidden", "8", "--face_frames", "4", "--face_size", "32", "--pretrained", "false"]
+CLASSES = ("hap", "sad")
+
+
+def run(script, *flags, extend=FILES, code=0):
+    """A script in a process of its own, as a user starts it; what it says."""
+    command = [sys.executable, script, *(["--extend", *extend] if extend else []), *map(str, flags)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, env=environment)
+    assert done.returncode == code, done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Ten clips of a second, each with a pose file, and with words."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for number in range(10):
+        split = ("train", "val")[number % 5 == 4]
+        label = CLASSES[number % 2]
+        stem = folder / split / f"{number:03d}-{label}-{label}-{label}"
+        stem.parent.mkdir(exist_ok=True)
+        film = [face_frame(left=20 + 2 * step) for step in range(10)]
+        write_clip(stem.with_suffix(".mp4"), film, tone(1.0, 300) + noise(1.0), fps=10)
+        rng = np.random.default_rng(number)
+        np.savez(
+            stem.with_suffix(".pose.npz"),
+            pose=rng.normal(size=(9, 6)) + number % 2,
+            time=np.linspace(0, 1, 9)[::-1],
+        )
+        np.savez(stem.parent / f"{number:03d}.npz", word_embed=rng.normal(size=(3, 5)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def features(corpus, tmp_path_factory):
+    """Made without the pose first, which is then added: by worker processes, in both cases."""
+    folder = tmp_path_factory.mktemp("features")
+    flags = ["--data_dir", corpus, "--features_dir", folder, "--vggface_weights", "none"]
+    run("preprocess.py", *flags, "--num_workers", 1, extend=())
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("*/video/*.npz")}
+    said = run("preprocess.py", *flags, "--num_workers", 2)
+    assert re.search(r"10 clips, 10 extracted now, 0 failed; .*pose 10", said)
+    assert {p: p.stat().st_mtime_ns for p in folder.glob("*/video/*.npz")} == before
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logs(features, tmp_path_factory):
+    """A run of the pose alone, and a fused one of everything that the examples bring."""
+    logs = tmp_path_factory.mktemp("logs")
+    flags = ["--features_dir", features, "--logs_dir", logs, "--n_epoch", 2, "--batch_size", 4]
+    run("train.py", "--mode", "pose", *flags, "--num_workers", 1, *SMALL)
+    fused = ["--mode", "multimodal", "--fusion", "gated", "--speech_model", "conv1d"]
+    run("train.py", *fused, "--channels", 8, *flags, "--num_workers", 1, *SMALL)
+    return logs
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_old_features_stay_and_new_ones_join_the_manifest(features):
+    (row,) = [row for row in rows_of(features / "train" / "manifest.csv") if row["id"] == "000"]
+    assert (row["pose_state"], row["speech_state"], row["video_state"]) == ("ok", "ok", "ok")
+    arrays = np.load(next((features / "train" / "pose").glob("000*.npz")))
+    assert (np.diff(arrays["time"]) > 0).all()
+
+
+def test_a_folder_with_features_of_an_extension_is_read_without_it(features, tmp_path):
+    flags = ["--mode", "text", "--features_dir", features, "--logs_dir", tmp_path, "--n_epoch", 1]
+    assert "Done" in run("train.py", *flags, "--num_workers", 0, "--hidden", 8, extend=())
+
+
+def test_the_fourth_modality_is_trained_fused_scored_and_told_of(logs):
+    result = json.loads((logs / "multimodal" / "default" / "result.json").read_text())
+    assert set(result["valid"]["without"]) == {"speech", "face", "text", "pose"}
+    config = json.loads((logs / "multimodal" / "default" / "config.json").read_text())
+    parts = {part["modality"]: part for part in config["resolved"]["recipe"]["parts"]}
+    assert parts["speech"]["network"] == {"channels": 8}
+    assert (parts["pose"]["width"], parts["pose"]["encoder"]) == (6, "attention_lstm")
+
+
+def test_clips_nobody_has_seen_are_answered_reported_and_exported(corpus, logs, tmp_path):
+    flags = ["--weights", logs / "multimodal" / "default", "--threads", 1]
+    output, report = tmp_path / "answers.csv", tmp_path / "report"
+    given = ["--input", corpus / "val", "--output", output, "--report", report]
+    run("predict.py", *flags, *given, "--num_workers", 2, "--probabilities")
+    rows = rows_of(output)
+    assert [row["modalities"] for row in rows] == ["speech face text pose"] * 2
+    assert (report / "pictures" / "attention_0.png").is_file() or not any(
+        row["Emotion"] in row["FileID"] for row in rows
+    )
+    pytest.importorskip("onnxscript")
+    said = run("predict.py", *flags, "--export", tmp_path / "model.onnx")
+    assert "pose pose_mask pose_time" in said
+
+
+def test_the_answer_is_the_same_from_media_and_from_features(corpus, features, logs, tmp_path):
+    answers = []
+    for source in (["--input", corpus / "val"], ["--split", "val", "--features_dir", features]):
+        output = tmp_path / f"{len(answers)}.csv"
+        flags = ["--weights", logs / "multimodal" / "default", *source, "--output", output]
+        run("predict.py", *flags, "--num_workers", 0, "--probabilities")
+        answers.append(rows_of(output))
+    for first, second in zip(*answers, strict=True):
+        for name in CLASSES:
+            assert float(first[name]) == pytest.approx(float(second[name]), abs=1e-4)
+
+
+def test_a_checkpoint_names_what_it_wants_and_runs_nothing(corpus, logs, tmp_path):
+    path = logs / "multimodal" / "default"
+    flags = ["--weights", path, "--input", corpus / "val", "--output", tmp_path / "a.csv"]
+    said = run("predict.py", *flags, extend=(), code=2)
+    assert said.count("\n") == 1
+    assert "there is no encoder 'conv1d' here" in said
+    assert "--extend" in said
+    stored = torch.load(next(path.glob("*_best_*.pth")), weights_only=True)
+    assert stored["extensions"] == ["pose.py", "encoder.py", "fusion.py"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "has none of CORPORA"),
+        ("FUSIONS = {'aligned': __name__}", "aligned is there already"),
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named"),
+        (None, "no such Python file"),
+    ],
+)
+def test_an_extension_that_is_none_is_one_line(tmp_path, text, reason):
+    path = tmp_path / "mine.py"
+    if text is not None:
+        path.write_text(text)
+    said = run("train.py", "--mode", "text", extend=[str(path)], code=2)
+    assert said.count("\n") == 1
+    assert reason in said
+    assert str(path) in said
+
+
+def test_flags_of_an_extension_are_in_help_and_checked():
+    assert "--channels INT" in run("train.py", "--help")
+    said = run("train.py", "--mode", "speech", "--chanels", "9", code=2)
+    assert "did you mean --channels?" in said
+
+
+CORPUS = re.search(
+    r"```python\n(from pathlib.*?)```", (HOME / "docs" / "EXTENDING.md").read_text(), re.S
+)[1]
+
+
+def test_the_corpus_of_the_page_is_read(tmp_path):
+    (tmp_path / "mine.py").write_text(CORPUS)
+    for place in ("calm/01_1", "tense/01_2", "calm/02_1"):
+        (tmp_path / "data" / place).parent.mkdir(parents=True, exist_ok=True)
+        made = write_clip(tmp_path / "clip.wav", None, tone(0.6, 200) + noise(0.6))
+        made.rename(tmp_path / "data" / f"{place}.wav")
+    flags = ["--corpus", "mine", "--data_dir", tmp_path / "data", "--features_dir", tmp_path / "f"]
+    said = run("preprocess.py", *flags, "--num_workers", 1, extend=[str(tmp_path / "mine.py")])
+    assert "mine: 3 clips, 3 extracted now, 0 failed; with speech 3" in said
+
+
+# -- the promises of docs/EXTENDING.md ------------------------------------------------------------
+
+PROMISES = """
+import sys
+import torch
+from emotion import registry
+registry.extend(sys.argv[1:])
+from emotion.networks.model import build_model
+from emotion.recipe import Part
+from tests.model_batches import alone, feature_batch, with_stream, without
+from tests.recipes import Flags, recipe_of
+
+registry_encoder = registry.load("ENCODERS", "conv1d")
+recipe = recipe_of("multimodal", text_dim=20, fusion="gated", speech_model="conv1d", hidden=8)
+torch.manual_seed(0)
+model = build_model(recipe).eval()
+batch = feature_batch()
+with torch.no_grad():
+    whole = model(batch)["integrated"]
+    for row in range(4):
+        single = model(alone(batch, row))["integrated"][0]
+        torch.testing.assert_close(single, whole[row], atol=1e-5, rtol=1e-5)
+    speech = batch.streams["speech"]
+    rubbish = torch.where(speech.mask.unsqueeze(2), speech.values, torch.tensor(9.0))
+    changed = model(with_stream(batch, "speech", values=rubbish))["integrated"]
+    torch.testing.assert_close(changed, whole, atol=1e-6, rtol=1e-6)
+    for name in recipe.modalities:
+        batch = without(batch, name)
+    assert model(batch)["integrated"].isfinite().all()
+"""
+
+
+def test_the_examples_keep_the_promises():
+    command = [sys.executable, "-c", PROMISES, *FILES]
+    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
