@@ -24,11 +24,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from emotion.networks.multimodal import speech_clock
-
-from emotion.networks import ModelOptions
+from emotion.models.evaluate import each_tensor
+from emotion.networks.fusion import Attention
 from emotion.networks.model import build_model
-from emotion.records import Batch
+from tests.recipes import recipe_of
 from tests.test_alignment import (
     FRAME_SECONDS,
     GUESS,
@@ -55,15 +54,22 @@ class WholeModel(nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.model = build_model(ModelOptions("multimodal", N_CLASSES, fusion=kind))
+        self.model = build_model(
+            recipe_of("multimodal", N_CLASSES, fusion=kind, modalities=("speech", "face"))
+        )
 
     def forward(self, clips: Clips) -> Tensor:
         """Logits (B, 7)."""
         return self.model(clips.batch)["integrated"]
 
-    def attention(self, clips: Clips) -> dict[str, Tensor]:
-        """Weights of an aligned fusion."""
+    def attention(self, clips: Clips) -> dict[str, Attention]:
+        """Of an aligned fusion."""
         return self.model.attention(clips.batch)
+
+    def read(self, clips: Clips) -> Tensor:
+        """What each step reads of the face, mean over heads: (B, N, F)."""
+        streams = self.model._encode_each(clips.batch)
+        return self.model.fusion._decode(streams, clips.batch.clock)[1]["face"].mean(dim=1)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -84,7 +90,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def to_device(clips: Clips, device: str) -> Clips:
     """The clips on a device."""
-    batch = Batch(*[None if field is None else field.to(device) for field in clips.batch])
+    batch = each_tensor(clips.batch, lambda values: values.to(device))
     return Clips(batch, *[None if field is None else field.to(device) for field in clips[1:]])
 
 
@@ -93,7 +99,8 @@ def draw(model: nn.Module, clips: Clips, path: Path) -> None:
     thirds = clips.loud_start.floor()
     clips = rows(clips, torch.stack([(thirds == k).nonzero()[0, 0] for k in range(N_EXPRESSIONS)]))
     with torch.no_grad():
-        weights = {name: value.cpu() for name, value in model.attention(clips).items()}
+        pool = model.attention(clips)["speech"].weights.cpu()
+        weights = {"pool": pool, "face": model.read(clips).cpu()}
     figure, axes = plt.subplots(
         3, 3, figsize=(13, 6.5), sharex="col", gridspec_kw={"height_ratios": (1, 2, 1)}
     )
@@ -108,13 +115,13 @@ def draw(model: nn.Module, clips: Clips, path: Path) -> None:
 
 def _draw_clip(axes: list, clips: Clips, weights: dict[str, Tensor], row: int) -> None:
     start = clips.loud_start[row].item()
-    steps = speech_clock(clips.batch).time[row].cpu()
-    loudness = clips.batch.speech[row].mean(dim=0).cpu()
+    steps = clips.batch.clock.time[row].cpu()
+    loudness = clips.batch.streams["speech"].values[row].mean(dim=1).cpu()
     axes[0].plot((torch.arange(len(loudness)) + 0.5) * FRAME_SECONDS, loudness)
     axes[0].set_title(
         f"expressions {clips.expressions[row].tolist()}, label {clips.labels[row].item()}"
     )
-    frames = clips.batch.face_time[row].cpu()
+    frames = clips.batch.streams["face"].time[row].cpu()
     axes[1].pcolormesh(frames, steps, weights["face"][row], shading="nearest", cmap="viridis")
     axes[2].bar(steps, weights["pool"][row], width=0.45)
     axes[2].set_xlabel("seconds")

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from benchmarks.clips import make_clip
-from emotion.inputs.store import FeatureStore
+from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.paths import HOME
 
 SIZE = (320, 240)
@@ -116,9 +116,8 @@ def check(features: Path, clips: int, distinct: int) -> str:
     records = store.read_manifest("train")
     seen: dict[tuple[str, int], str] = {}
     for record in records:
-        store.read_array("train", "speech", record.stem)
-        store.read_faces("train", record.stem)
         for modality in ("speech", "video"):
+            StoredClip(store, "train", record).read(modality)
             content = store.path("train", modality, record.stem).read_bytes()
             digest = hashlib.sha256(content).hexdigest()
             source = (modality, int(record.id) % distinct)

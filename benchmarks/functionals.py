@@ -24,7 +24,8 @@ from sklearn.svm import SVC
 
 from emotion.data.examples import Example, Folds, load_parts
 from emotion.inputs.audio import at_its_level
-from emotion.inputs.store import FeatureStore
+from emotion.inputs.speaker_norms import level_of
+from emotion.inputs.store import FeatureStore, StoredClip
 
 N_BANDS, QUARTERS, C = 32, 4, 10.0
 
@@ -58,7 +59,7 @@ def fold_score(store: FeatureStore, options: argparse.Namespace, fold: int) -> f
     """Unweighted average recall of one fold."""
     names = store.read_description()["class_names"]
     folds = Folds(options.n_folds, fold, options.folds_file)
-    parts = load_parts(store, names, lambda r: r.speech_state == "ok", "speech", folds)
+    parts = load_parts(store, names, lambda r: r.state("speech") == "ok", "speech", folds)
     tested: list[Example] = getattr(parts, options.part)
     examples = parts.train + tested
     values = np.stack([read(store, example, options.speech_level) for example in examples])
@@ -74,8 +75,8 @@ def fold_score(store: FeatureStore, options: argparse.Namespace, fold: int) -> f
 
 def read(store: FeatureStore, example: Example, at_level: bool) -> np.ndarray:
     """The statistics of one clip."""
-    log_mel = store.read_array(example.split, "speech", example.record.stem).astype(np.float32)
-    return functionals(at_its_level(log_mel, example.record.peak_db) if at_level else log_mel)
+    log_mel = StoredClip(store, example.split, example.record).read("speech").astype(np.float32)
+    return functionals(at_its_level(log_mel, level_of(example.record)) if at_level else log_mel)
 
 
 def main() -> None:

@@ -43,13 +43,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from benchmarks.clips import ffmpeg, make_clip, repeat_clip
 from benchmarks.costs import Cost, clocked, median, peak_resident, row, stage, table
 from benchmarks.reference import Reference
+from emotion.clock import FRAME_SECONDS
 from emotion.corpora.qia2020 import EMOTIONS
-from emotion.frozen.vggface import fingerprint
-from emotion.inputs import audio, faces
-from emotion.inputs.extraction import FeatureSettings, Tools
+from emotion.frozen import vggface
+from emotion.inputs import audio, crops, faces, log_mel, media
+from emotion.inputs.extraction import Extractor, describe
 from emotion.inputs.store import FeatureStore
 from emotion.inputs.video import probe, read_frames
-from emotion.preprocessing import jobs, pipeline
+from emotion.preprocessing import jobs
+from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.pool import outcomes
 from emotion.records import Clip, Corpus, Labels
 
@@ -74,19 +76,22 @@ class Fast:
     """The project's own code, with a clock on each stage."""
 
     def __init__(self, stride: int, weights: Path | None) -> None:
-        self.tools = Tools(weights)
-        self.settings = FeatureSettings(
-            face_stride=stride, vggface=weights and fingerprint(weights)
-        )
+        options = flags(weights, face_stride=stride)
+        self.extractor = Extractor(describe(options), options)
 
     def run(self, clip: Path, folder: Path) -> Cost:
         """All features of a clip into ``folder``."""
         cost, store = Cost(), FeatureStore(folder)
-        job = jobs.Job(as_clip(clip, clip.stem), None)
+        job = jobs.Job(as_clip(clip, clip.stem))
         with _watched(cost), clocked(cost):
-            jobs.process(job, store, EMOTIONS, self.settings, self.tools)
+            jobs.process(job, store, EMOTIONS, self.extractor)
         cost.bytes = store.path("all", "video", clip.stem).stat().st_size
         return cost
+
+
+def flags(weights: Path | None, **given: Any) -> PreprocessOptions:
+    """What preprocess.py would be given."""
+    return PreprocessOptions(vggface_weights=str(weights or "none"), **given)
 
 
 def as_clip(path: Path, stem: str) -> Clip:
@@ -98,19 +103,19 @@ def as_clip(path: Path, stem: str) -> Clip:
 def _watched(cost: Cost) -> Iterator[None]:
     """Put a clock on the functions that make up each stage."""
     parts = [
-        (pipeline, "read_waveform", "audio"),
-        (pipeline, "extract_speech", "audio"),
+        (media, "read_waveform", "audio"),
+        (log_mel, "extract_speech", "audio"),
         (faces.FaceDetector, "detect", "detection"),
         (faces, "crop_face", "crops"),
         (faces, "encode_jpeg", "crops"),
-        (pipeline, "embed_faces", "embedding"),
+        (vggface, "embed_faces", "embedding"),
         (jobs, "_store", "writing"),
     ]
     with ExitStack() as stack:
         for owner, name, part in parts:
             stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), cost, part)))
-        frames = _timed_iterator(pipeline.read_frames, cost)
-        stack.enter_context(patch.object(pipeline, "read_frames", frames))
+        frames = _timed_iterator(crops.read_frames, cost)
+        stack.enter_context(patch.object(crops, "read_frames", frames))
         yield
 
 
@@ -138,24 +143,25 @@ def _timed_iterator(function: Callable, cost: Cost) -> Callable:
 # -- quality -------------------------------------------------------------------------------------
 
 
-def quality(clip: Path, fast: Fast, reference: Reference, log_mel: np.ndarray) -> dict[str, float]:
+def quality(clip: Path, fast: Fast, reference: Reference, wanted: np.ndarray) -> dict[str, float]:
     """Faces, crops and log-mel of the fast path against the reference's, over the whole clip."""
     info = probe(clip)
-    times = np.arange(0, info.duration, 8 * audio.FRAME_SECONDS)
-    stored_at = fast.settings.jpeg_quality
-    track = faces.track_faces(times, read_frames(clip, times), fast.tools.detector, stored_at)
+    times = np.arange(0, info.duration, 8 * FRAME_SECONDS)
+    stored_at = fast.extractor.settings["jpeg_quality"]
+    detector = fast.extractor.tools("video")
+    track = faces.track_faces(times, read_frames(clip, times), detector, stored_at)
     frames = list(read_frames(clip, times))
     expected = [None if frame is None else reference.look(frame) for frame in frames]
     found = [face is not None for face in expected]
     both = [i for i, face in enumerate(expected) if face is not None and track.found[i]]
     overlaps = [faces.overlap(track.box[i], expected[i].box) for i in both]
-    extracted = pipeline.extract(as_clip(clip, "a"), fast.settings, fast.tools)
+    extracted = fast.extractor.extract(as_clip(clip, "a"))
     return {
         "frames": len(times),
         "same_found": float(np.sum(np.array(found) == track.found)),
         "overlaps": overlaps,
         "psnr": _psnr(frames, track),
-        "log_mel_db": _log_mel_difference(extracted.speech, log_mel),
+        "log_mel_db": _log_mel_difference(extracted.values.get("speech"), wanted),
     }
 
 
@@ -191,13 +197,12 @@ def _mean_difference(one: np.ndarray, other: np.ndarray) -> float:
 def clips_per_second(clip: Path, workers: int, count: int, weights: Path | None) -> float:
     """Rate of a pool of ``workers`` once it runs: from the first clip of each to the last clip."""
     corpus = Corpus("benchmark", EMOTIONS, [as_clip(clip, f"{n}") for n in range(count)])
-    settings = FeatureSettings(vggface=weights and fingerprint(weights))
-    todo = [jobs.Job(one, None) for one in corpus.clips]
+    options = flags(weights, num_workers=workers)
+    settings = describe(options)
+    todo = [jobs.Job(one) for one in corpus.clips]
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ):
         store = FeatureStore(Path(folder))
-        done = [
-            time.perf_counter() for _ in outcomes(todo, corpus, store, settings, weights, workers)
-        ]
+        done = [time.perf_counter() for _ in outcomes(todo, corpus, store, settings, options)]
     return (count - 2 * workers) / (done[-1] - done[2 * workers - 1])
 
 
@@ -223,7 +228,7 @@ def measure(clip: Path, weights: Path, rounds: int, folder: Path) -> dict[str, A
     fast = {name: Fast(stride, weights) for name, stride in RATES.items()}
     costs: dict[str, list[Cost]] = {"plain decode": [], **{name: [] for name in fast}}
     reference.sound(clip)  # unclocked: librosa compiles functions at their first call
-    first, log_mel = reference.run(clip, folder)
+    first, sound = reference.run(clip, folder)
     for name in fast:
         fast[name].run(clip, folder / "warm up")  # networks are loaded once a worker
     for _ in range(rounds):
@@ -231,7 +236,7 @@ def measure(clip: Path, weights: Path, rounds: int, folder: Path) -> dict[str, A
         for name, program in fast.items():
             costs[name].append(program.run(clip, folder / name))
     rows = {name: median(runs) for name, runs in costs.items()} | {"reference": first}
-    good = quality(clip, fast["fast, 7.8 crops/s"], reference, log_mel)
+    good = quality(clip, fast["fast, 7.8 crops/s"], reference, sound)
     return {"clip": clip.name, "seconds": probe(clip).duration, "costs": rows, "quality": good}
 
 

@@ -14,6 +14,7 @@ from moviepy import VideoFileClip
 
 from benchmarks.clips import ffmpeg
 from benchmarks.costs import Cost, clocked, stage
+from emotion.clock import FRAME_SECONDS, HOP_LENGTH, N_MELS, SAMPLE_RATE
 from emotion.inputs import audio, faces
 from emotion.inputs.video import probe
 
@@ -33,9 +34,8 @@ class Reference:
         cost = Cost()
         with clocked(cost), VideoFileClip(str(clip), audio=False) as video:
             with stage(cost, "audio"):
-                log_mel, start = self.sound(clip)
-            times = start + np.arange(log_mel.shape[1]) * audio.FRAME_SECONDS
-            crops = self.crops(video, times[times < video.duration], cost)
+                log_mel = self.sound(clip)
+            crops = self.crops(video, np.arange(0, video.duration, FRAME_SECONDS), cost)
             with stage(cost, "embedding"):
                 embedding = self.embed(crops) if len(crops) else np.zeros((0, 512))
             with stage(cost, "writing"):
@@ -45,26 +45,26 @@ class Reference:
         cost.bytes = (folder / "video.npy").stat().st_size
         return cost, log_mel
 
-    def sound(self, clip: Path) -> tuple[np.ndarray, float]:
-        """Trimmed log-mel (128, T) and the time at which it starts.
+    def sound(self, clip: Path) -> np.ndarray:
+        """Trimmed log-mel (128, T).
 
         By ffmpeg: moviepy rounds to 16 bits, which drowns a quiet voice.
         """
         if not probe(clip).has_audio:
-            return np.zeros((audio.N_MELS, round(probe(clip).duration / audio.FRAME_SECONDS))), 0.0
-        rate = str(audio.SAMPLE_RATE)
+            return np.zeros((N_MELS, round(probe(clip).duration / FRAME_SECONDS)))
+        rate = str(SAMPLE_RATE)
         sound = np.frombuffer(
             ffmpeg("-i", str(clip), "-ac", "1", "-ar", rate, "-f", "f32le", "-"), np.float32
         )
-        trimmed, (first, _) = librosa.effects.trim(
-            sound, top_db=audio.TRIM_DB, frame_length=2 * audio.N_FFT, hop_length=audio.HOP_LENGTH
+        trimmed, _ = librosa.effects.trim(
+            sound, top_db=audio.TRIM_DB, frame_length=2 * audio.N_FFT, hop_length=HOP_LENGTH
         )
         power = librosa.feature.melspectrogram(
-            y=trimmed, sr=audio.SAMPLE_RATE, n_fft=audio.N_FFT, hop_length=audio.HOP_LENGTH,
-            n_mels=audio.N_MELS, fmin=audio.F_MIN, fmax=audio.F_MAX,
+            y=trimmed, sr=SAMPLE_RATE, n_fft=audio.N_FFT, hop_length=HOP_LENGTH,
+            n_mels=N_MELS, fmin=audio.F_MIN, fmax=audio.F_MAX,
         )  # fmt: skip
         decibel = librosa.power_to_db(power, ref=np.max, amin=1e-12, top_db=audio.DYNAMIC_RANGE)
-        return decibel / audio.DYNAMIC_RANGE + 1, first / audio.SAMPLE_RATE
+        return decibel / audio.DYNAMIC_RANGE + 1
 
     def crops(self, video: VideoFileClip, times: np.ndarray, cost: Cost) -> np.ndarray:
         """uint8 (F, 160, 160, 3), with the face of the last search."""

@@ -23,10 +23,10 @@ def read_metadata(session: InferenceSession) -> dict:
     """
     found = session.get_modelmeta().custom_metadata_map
     try:
-        metadata = {n: json.loads(found[n]) for n in ("features", "class_names", "model_options")}
-        options = metadata["model_options"]
-        wants = {"a voice of a known speaker": options["speech_norm"] != "none"}
-        wants["its loudness"] = options["speech_level"]
+        metadata = {n: json.loads(found[n]) for n in ("features", "class_names", "recipe")}
+        (part,) = metadata["recipe"]["parts"]
+        wants = {"a voice of a known speaker": part["reading"]["speech_norm"] != "none"}
+        wants["its loudness"] = part["reading"]["speech_level"]
     except (KeyError, TypeError, ValueError):
         raise ValueError("is no speech model of predict.py --export") from None
     for what, wanted in wants.items():
@@ -44,8 +44,9 @@ def answer(session: InferenceSession, metadata: dict, path: Path) -> str:
     speech = extract_speech(waveform, metadata["features"]["denoise"])
     if speech is None:
         return "has no voice in it"
-    log_mel = speech.log_mel.astype(np.float32)[None]  # (1, 128, frames)
-    probabilities = session.run(None, {"speech": log_mel})[0][0]
+    log_mel = speech.log_mel.T.astype(np.float32)[None]  # (1, frames, 128)
+    fed = {"speech": log_mel, "speech_mask": np.ones(log_mel.shape[:2], bool)}
+    probabilities = session.run(None, fed)[0][0]
     best = int(probabilities.argmax())
     return f"{metadata['class_names'][best]} {probabilities[best]:.4f}"
 

@@ -17,6 +17,7 @@ PLAIN = {
     "denoise": "none",
     "face_stride": 8,
     "jpeg_quality": 95,
+    "face_clock": "clip",
     "vggface": None,
     "audio": "percentile",
 }

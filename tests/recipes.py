@@ -43,6 +43,6 @@ def recipe_of(mode, n_classes=7, multitask=False, **flags):
         return Recipe(mode, n_classes, (part_of(mode, **flags),))
     fusion = flags.get("fusion", "aligned")
     join = registry.pick(registry.options_class(registry.load("FUSIONS", fusion)), Flags(flags))
-    parts = tuple(part_of(name, **flags) for name in FEATURES)
+    parts = tuple(part_of(name, **flags) for name in flags.get("modalities", FEATURES))
     heads = ("speech", "face") if multitask else ()
     return Recipe(mode, n_classes, parts, fusion, join, heads)

@@ -12,15 +12,16 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from emotion.networks.multimodal import speech_clock
-from emotion.networks.speech import SpeechEncoder
 from torch import Tensor, nn
 
+from emotion.models.evaluate import each_tensor
 from emotion.networks.aligned import AlignedFusion
 from emotion.networks.attention_lstm import LSTMEncoder
 from emotion.networks.concat import ConcatFusion
-from emotion.networks.fusion import Clock, Sequences, build_fusion
-from emotion.records import Batch, Sequence
+from emotion.networks.efficientnet import SpectrogramEncoder
+from emotion.networks.fusion import Attention, Streams
+from emotion.records import Batch, Clock, Stream
+from tests.model_batches import clock_of_frames
 
 N_CLASSES = 7
 N_EXPRESSIONS = 3  # a clip, 1 s each
@@ -49,14 +50,14 @@ def made_up_clips(n_clips: int, seed: int) -> Clips:
     within = (1.0 - LOUD_SECONDS) * torch.rand(n_clips, generator=generator)
     start = chosen + within
     face, face_time = _faces(expressions, generator)
-    batch = Batch(
-        speech=_speech(start, generator),
-        speech_frames=torch.full((n_clips,), round(N_EXPRESSIONS / FRAME_SECONDS)),
-        speech_present=torch.ones(n_clips, dtype=torch.bool),
-        face=face,
-        face_mask=torch.ones(face.shape[:2], dtype=torch.bool),
-        face_time=face_time,
-    )
+    frames = torch.arange(N_FRAMES)
+    heard = (frames < round(N_EXPRESSIONS / FRAME_SECONDS)).expand(n_clips, -1)
+    time = (frames * FRAME_SECONDS).expand(n_clips, -1)
+    streams = {
+        "speech": Stream(_speech(start, generator).transpose(1, 2), heard, time),
+        "face": Stream(face, torch.ones(face.shape[:2], dtype=torch.bool), face_time),
+    }
+    batch = Batch(streams, clock_of_frames(heard))
     return Clips(batch, expressions[torch.arange(n_clips), chosen], start, expressions)
 
 
@@ -80,22 +81,24 @@ def _faces(expressions: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
 
 def rows(clips: Clips, index: Tensor) -> Clips:
     """Some of the clips."""
-    batch = Batch(*[None if field is None else field[index] for field in clips.batch])
+    batch = each_tensor(clips.batch, lambda values: values[index])
     return Clips(batch, *[None if field is None else field[index] for field in clips[1:]])
 
 
 def with_frozen_speech(*sets: Clips) -> list[Clips]:
     """The sets with the values of one random EfficientNet-B0, its batch statistics estimated."""
     torch.manual_seed(0)
-    encoder = SpeechEncoder(coeff=0).train()
+    encoder = SpectrogramEncoder(coeff=0).train()
     norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # a plain average
     with torch.no_grad():
-        encoder(rows(sets[0], torch.arange(64)).batch)
+        encoder(rows(sets[0], torch.arange(64)).batch.streams["speech"])
         encoder.eval()
         values = [
-            torch.cat([encoder(rows(clips, index).batch).values for index in _chunks(clips)])
+            torch.cat(
+                [encoder(rows(clips, i).batch.streams["speech"]).values for i in _chunks(clips)]
+            )
             for clips in sets
         ]
     return [clips._replace(speech_values=v) for clips, v in zip(sets, values, strict=True)]
@@ -111,25 +114,27 @@ class Aligner(nn.Module):
     def __init__(self, kind: str, hidden: int = 128, dropout: float = 0.3) -> None:
         super().__init__()
         self.face = LSTMEncoder(512, hidden, dropout)
-        widths = {"speech": 1280, "face": self.face.width, "text": 1}
-        self.fusion: AlignedFusion | ConcatFusion = build_fusion(
-            kind, widths, N_CLASSES, hidden, dropout
-        )
+        widths = {"speech": 1280, "face": self.face.width}
+        fusion = {"aligned": AlignedFusion, "concat": ConcatFusion}[kind]
+        self.fusion = fusion(widths, N_CLASSES, hidden, dropout)
 
-    def sequences(self, clips: Clips) -> tuple[Sequences, Clock]:
-        """Encoded modalities and the speech clock."""
-        batch, clock = clips.batch, speech_clock(clips.batch)
-        face = self.face(Sequence(batch.face, batch.face_mask, batch.face_time))
-        speech = Sequence(clips.speech_values, clock.mask, clock.time)
-        return {"speech": speech, "face": face, "text": None}, clock
+    def streams(self, clips: Clips) -> tuple[Streams, Clock]:
+        """Encoded modalities and the clock."""
+        clock = clips.batch.clock
+        speech = Stream(clips.speech_values, clock.mask, clock.time)
+        return {"speech": speech, "face": self.face(clips.batch.streams["face"])}, clock
 
     def forward(self, clips: Clips) -> Tensor:
         """Logits (B, 7)."""
-        return self.fusion(*self.sequences(clips))
+        return self.fusion(*self.streams(clips))
 
-    def attention(self, clips: Clips) -> dict[str, Tensor]:
-        """Weights of an aligned fusion."""
-        return self.fusion.attention(*self.sequences(clips))
+    def attention(self, clips: Clips) -> dict[str, Attention]:
+        """Of an aligned fusion."""
+        return self.fusion.attention(*self.streams(clips))
+
+    def read(self, clips: Clips) -> Tensor:
+        """What each step reads of the face, mean over heads: (B, N, F)."""
+        return self.fusion._decode(*self.streams(clips))[1]["face"].mean(dim=1)
 
 
 def train(
@@ -188,7 +193,7 @@ def test_the_task_is_what_it_says():
     best_guess = (clips.expressions == clips.labels.unsqueeze(1)).float().mean().item()
     assert best_guess == pytest.approx(GUESS, abs=0.04)
     time = (torch.arange(N_FRAMES) + 0.5) * FRAME_SECONDS
-    loudness = clips.batch.speech.mean(dim=1)
+    loudness = clips.batch.streams["speech"].values.mean(dim=2)
     centre = time[nn.functional.avg_pool1d(loudness, 31, 1, padding=15).argmax(dim=1)]
     shown = clips.expressions.gather(1, centre.long().clamp(max=2).unsqueeze(1)).squeeze(1)
     assert (shown == clips.labels).float().mean() > 0.99, "the loud stretch tells the expression"
@@ -205,11 +210,11 @@ def test_concat_fusion_cannot_tell_which_expression_it_was(clips):
 
 def test_attention_reads_the_face_at_the_right_time(aligned, clips):
     with torch.no_grad():
-        weights = aligned.attention(clips[1])
-    frame_time = clips[1].batch.face_time
-    clock = speech_clock(clips[1].batch)
-    read = (weights["face"] * frame_time.unsqueeze(1)).sum(dim=2)  # (B, N) seconds
+        pool, face = aligned.attention(clips[1])["speech"].weights, aligned.read(clips[1])
+    frame_time = clips[1].batch.streams["face"].time
+    clock = clips[1].batch.clock
+    read = (face * frame_time.unsqueeze(1)).sum(dim=2)  # (B, N) seconds
     assert (read - clock.time).abs().mean() < 0.25, "each step reads the frames of its own time"
-    moment = read.gather(1, weights["pool"].argmax(dim=1, keepdim=True)).squeeze(1)
+    moment = read.gather(1, pool.argmax(dim=1, keepdim=True)).squeeze(1)
     off = (moment - (clips[1].loud_start + LOUD_SECONDS / 2)).abs()
     assert (off < 0.5).float().mean() > 0.8, "and the step that counts is the loud one"

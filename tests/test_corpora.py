@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion.corpora import CORPORA, Labels, load_corpus
+from emotion.corpora.loading import load_corpus
 from emotion.corpora.qia2020 import EMOTIONS, parse_emotion, parse_name
 from emotion.errors import UserError
+from emotion.records import Labels, Named
+from emotion.registry import CORPORA
 from tests.trees import touch
 
 HAP, ANG, DIS, FEA, SAD, NEU, SUR = range(7)
@@ -49,7 +51,7 @@ def test_capital_letters_in_a_name_are_read_and_the_stem_is_kept(tmp_path):
 )
 def test_every_labelled_name_is_parsed_to_what_it_was_made_of(identifier, words):
     parsed = parse_name("-".join([identifier, *words]))
-    assert parsed == (identifier, Labels(*map(EMOTIONS.index, words)))
+    assert parsed == Named(identifier, None, Labels(*map(EMOTIONS.index, words)))
 
 
 @given(
@@ -57,13 +59,13 @@ def test_every_labelled_name_is_parsed_to_what_it_was_made_of(identifier, words)
     st.lists(st.text("abcdefghi0123", min_size=4, max_size=6), max_size=4),
 )
 def test_names_of_the_other_scheme_give_the_id_and_no_labels(identifier, words):
-    assert parse_name("-".join([identifier, *words])) == (identifier, None)
+    assert parse_name("-".join([identifier, *words])) == Named(identifier, None, Labels())
 
 
 @given(st.text("abcdefghijklmnopqrstuvwxyz", min_size=3, max_size=3))
 def test_a_word_of_three_letters_is_one_of_the_seven_or_an_error(word):
     if word in EMOTIONS:
-        assert parse_name(f"1-hap-{word}-hap")[1].face == EMOTIONS.index(word)
+        assert parse_name(f"1-hap-{word}-hap").labels.face == EMOTIONS.index(word)
     else:
         with pytest.raises(UserError, match=word):
             parse_name(f"1-hap-{word}-hap")
@@ -114,13 +116,20 @@ def test_a_bad_label_in_a_csv_names_file_and_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"00001,hap\n", "FileID,Emotion"),
-        (b"", "FileID,Emotion"),
+        (b"00001,hap\n", "has no column FileID, but 00001,hap; correct the header line"),
+        (b"", "has no column FileID, but nothing; correct the header line"),
+        (b"FileID,Label\n00001,hap\n", "has no column Emotion, but FileID,Label; correct"),
         (b"FileID,Emotion\n00001\n", "''"),
         (b"Emotion,FileID\nhap\n", "no FileID"),
-        ("FileID,Emotion\n00001,행복\n".encode("cp949"), "UTF-8"),
+        (b"FileID,Emotion\n1,hap\n1,sad\n", "csv:3: gives 1 a second label; keep one"),
+        (b'FileID,Emotion\n1,"' + b"h" * 140_000, r"not a readable CSV file \(.*; correct it"),
+        ("FileID,Emotion\n00001,행복\n".encode("cp949"), "not UTF-8 text; save it as UTF-8"),
+        ("FileID,Emotion\n행복,hap\n".encode("cp949"), "not UTF-8 text; save it as UTF-8"),
     ],
-    ids=["no header", "empty", "no label", "no id", "not UTF-8"],
+    ids=[
+        *("no header", "empty", "other header", "no label", "no id", "two labels", "no CSV"),
+        *("label not UTF-8", "id not UTF-8"),
+    ],
 )
 def test_a_label_file_of_another_form_is_refused_by_name(tmp_path, content, reason):
     touch(tmp_path, "train/00001.mp4")

@@ -2,8 +2,10 @@
 
 import pytest
 
-from emotion.corpora import Labels, cremad, emodb, load_corpus, ravdess
+from emotion.corpora import cremad, emodb, ravdess, ravdess_song
+from emotion.corpora.loading import load_corpus
 from emotion.errors import UserError
+from emotion.records import Labels, Named
 from tests.trees import touch
 
 TAKE = "01-05-01-01-01-07"  # of RAVDESS: speech, angry, actor 07
@@ -157,6 +159,37 @@ def test_an_unknown_emodb_letter_names_the_file(tmp_path):
 
 def test_every_emodb_emotion_has_a_class():
     assert len(set(emodb.EMOTIONS.values())) == 7
+
+
+# -- names alone -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("corpus", "stem", "speaker", "emotion"),
+    [
+        (ravdess, f"03-{TAKE}", "07", 4),
+        (ravdess_song, "03-02-06-01-01-01-01", "01", 5),
+        (cremad, "1001_DFA_SAD_XX", "1001", 5),
+        (emodb, "03a01Fa", "03", 4),
+    ],
+)
+def test_a_name_of_the_scheme_says_who_speaks_and_the_emotion(corpus, stem, speaker, emotion):
+    assert corpus.parse_name(stem) == Named(stem, speaker, Labels(emotion, emotion, emotion))
+
+
+@pytest.mark.parametrize(
+    ("corpus", "stem"),
+    [
+        (ravdess, "03-01-09-01-01-01-01"),
+        (ravdess, "holiday"),
+        (cremad, "1001_DFA_JOY_XX"),
+        (cremad, "holiday"),
+        (emodb, "03a01Xa"),
+        (emodb, "holiday"),
+    ],
+)
+def test_a_name_of_no_scheme_says_nothing(corpus, stem):
+    assert corpus.parse_name(stem) == Named(stem, None, Labels())
 
 
 # -- a wrong folder ------------------------------------------------------------------------------

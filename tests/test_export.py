@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from emotion.corpora.qia2020 import EMOTIONS
+from emotion.data.dataset import collate
 from emotion.errors import UserError
 from emotion.paths import HOME
 from emotion.prediction.inputs import find_items
@@ -49,19 +50,19 @@ def session_answers(session, weights, items_folder, split="test"):
     for number, item in enumerate(items):
         (views,) = reader[number].samples
         if views:
-            fed = {name: feed(views[0], name) for name in names}
+            every = feed(views[0])
+            fed = {name: every[name] for name in names}
             answers[item.clip.id] = session.run(None, fed)[0][0]
     return answers
 
 
-def feed(sample, name):
-    """One clip's input by name, with a batch axis; words that are not there are one masked word."""
-    if name == "text_mask":
-        return np.ones((1, max(1, len(sample.text))), bool) & bool(len(sample.text))
-    if name == "text" and not len(sample.text):
-        return np.zeros((1, 1, sample.text.shape[1]), np.float32)
-    value = np.asarray(getattr(sample, name))[None]
-    return value.astype(np.float32) if value.dtype == np.float16 else value
+def feed(sample):
+    """One clip's inputs by name, with a batch axis."""
+    batch = collate([sample]).inputs
+    fed = {"clock_mask": batch.clock.mask, "clock_time": batch.clock.time}
+    for name, stream in batch.streams.items():
+        fed |= {name: stream.values, f"{name}_mask": stream.mask, f"{name}_time": stream.time}
+    return {name: value.numpy() for name, value in fed.items()}
 
 
 @pytest.mark.parametrize(

@@ -352,6 +352,22 @@ def test_face_crops_with_a_missing_part_are_damaged(store):
         read(store, "train", "video", "7")
 
 
+@pytest.mark.parametrize("times", [np.zeros(3), np.zeros((2, 1)), np.array(["0", "1"])])
+def test_words_whose_times_do_not_fit_are_damaged(store, times):
+    path = feature_path(store, "text")
+    np.savez(path, word_embed=np.ones((2, 4), np.float32), word_time=times)
+    with pytest.raises(UserError, match=r"7\.npz: damaged .*remove it"):
+        read(store, "train", "text", "7")
+
+
+def test_an_embedding_of_other_crops_is_damaged(store):
+    track = face_track(crops=1, rows=2)
+    store.write("train", "video", "7", track)
+    store.write("train", "embedding", "7", without_times(np.ones((3, 512), np.float16)))
+    with pytest.raises(UserError, match=r"video_embedding/7\.npy: damaged .*remove it"):
+        read(store, "train", "embedding", "7")
+
+
 def test_damage_anywhere_in_a_file_is_found_or_harmless(store):
     """No byte that is changed makes another error than the one a user is meant to see."""
     track = face_track(crops=1, rows=2)

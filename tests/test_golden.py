@@ -4,7 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
+from emotion.errors import UserError
+from emotion.models.checkpoint import load_checkpoint
 from emotion.paths import HOME
 from tests.golden_runs import RUNS, STORED, golden_features, golden_run
 from tests.media import tone, write_clip
@@ -25,6 +28,18 @@ def test_a_stored_checkpoint_still_gives_the_stored_answer(tmp_path):
     (stored,) = rows_of(GOLDEN / "answers.csv")
     assert row["Emotion"] == stored["Emotion"]
     assert probabilities_of(row) == pytest.approx(probabilities_of(stored), abs=1e-5)
+
+
+def test_a_checkpoint_of_an_earlier_version_is_refused_in_one_line(tmp_path):
+    content = torch.load(GOLDEN / "text" / "golden" / "3_best_1.0000.pth", weights_only=True)
+    described = content.pop("recipe")
+    earlier = content | {"format": 1, "model_options": {"mode": "text", "n_classes": 7}}
+    torch.save(earlier, tmp_path / "3_best_1.0000.pth")
+    assert described["mode"] == "text"
+    with pytest.raises(UserError) as caught:
+        load_checkpoint(tmp_path / "3_best_1.0000.pth")
+    assert "of format 1, this program reads 2; train it again" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from librosa import mel_frequencies
 
 from emotion.data.dataset import Sample, collate
-from emotion.data.mixing import (
+from emotion.data.mixing import Mixture, draw_mixture, mix_inputs, mix_inside, mix_targets
+from emotion.inputs.feature import Steps
+from emotion.inputs.spec_augment import (
     FREQUENCY_MASKS,
     FREQUENCY_WIDTH,
-    Mixture,
-    draw_mixture,
-    mix_inside,
-    mix_spectrograms,
-    mix_targets,
+    spec_augment,
+    time_warp,
+    warp_vocal_tract,
 )
-from emotion.inputs.spec_augment import spec_augment, time_warp, warp_vocal_tract
-from emotion.records import Batch
+from emotion.records import Stream
+from tests.model_batches import only, with_stream
 
 QUICK = settings(max_examples=40, deadline=None, derandomize=True)
 
@@ -27,18 +27,20 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def sample(frames=40, faces=3, words=2, seed=0, speech_present=True):
+def sample(frames=40, faces=3, words=2, seed=0):
     rng = np.random.default_rng(seed)
-    return Sample(
-        id=f"clip{seed}",
-        targets=(seed % 7, seed % 7, -1),
-        speech=rng.random((128, frames)).astype(np.float32),
-        speech_present=speech_present,
-        face=rng.standard_normal((faces, 512)).astype(np.float16),
-        face_mask=np.ones(faces, bool),
-        face_time=np.arange(faces, dtype=np.float32),
-        text=rng.standard_normal((words, 6)).astype(np.float32),
-    )
+    steps = {
+        "speech": steps_of(rng.random((frames, 128)).astype(np.float32), 0.016),
+        "face": steps_of(rng.standard_normal((faces, 512)).astype(np.float16), 1.0),
+        "text": steps_of(rng.standard_normal((words, 6)).astype(np.float32), np.nan),
+    }
+    return Sample(f"clip{seed}", (seed % 7, seed % 7, -1), steps, frames * 0.016)
+
+
+def steps_of(values, apart):
+    """Steps that are all there, so many seconds apart."""
+    time = np.arange(len(values), dtype=np.float32) * np.float32(apart)
+    return Steps(values, np.ones(len(values), bool), time)
 
 
 def batch_of(*shapes):
@@ -54,15 +56,34 @@ def spectrograms(frames, length=None, seed=0):
     return torch.where(inside[:, None], speech, 7.0), torch.tensor(frames)
 
 
+def stream_of(speech, frames):
+    """Spectrograms (B, 128, T) as a stream."""
+    steps = torch.arange(speech.shape[2])
+    mask = steps < torch.as_tensor(frames)[:, None]
+    return Stream(speech.transpose(1, 2), mask, (steps * 0.016).expand(mask.shape))
+
+
+def bands_first(stream):
+    """A stream's spectrograms (B, 128, T)."""
+    return stream.values.transpose(1, 2)
+
+
 # -- mixup ----------------------------------------------------------------------------------------
 
 
+def speech_of(*frames):
+    return only(batch_of(*((count, 1, 1) for count in frames)), "speech")
+
+
 def test_one_permutation_and_one_weight_for_spectrograms_and_labels():
-    batch = batch_of((40, 3, 2), (33, 3, 2), (64, 3, 2))
+    batch = speech_of(40, 33, 64)
     mixture = Mixture(0.7, torch.tensor([2, 0, 1]))
-    mixed = mix_spectrograms(batch, mixture)
-    torch.testing.assert_close(mixed.speech, 0.7 * batch.speech + 0.3 * batch.speech[[2, 0, 1]])
-    assert mixed.speech_frames.tolist() == [64, 40, 64]
+    mixed, plain = mix_inputs(batch, mixture).streams["speech"], batch.streams["speech"]
+    wanted = 0.7 * plain.values + 0.3 * plain.values[[2, 0, 1]]
+    torch.testing.assert_close(mixed.values, wanted)
+    assert mixed.mask.sum(1).tolist() == [64, 40, 64]
+    inside = mixed.time[mixed.mask]
+    torch.testing.assert_close(inside, plain.time[2].expand(3, -1)[mixed.mask])
     soft = torch.eye(3).expand(2, 3, 3)
     mixed_soft = mix_targets(soft, mixture)
     torch.testing.assert_close(mixed_soft[0], 0.7 * torch.eye(3) + 0.3 * torch.eye(3)[[2, 0, 1]])
@@ -70,18 +91,19 @@ def test_one_permutation_and_one_weight_for_spectrograms_and_labels():
 
 
 def test_a_voice_mixed_into_silence_is_present():
-    batch = batch_of((40, 1, 1), (40, 1, 1), (40, 1, 1))
-    batch = batch._replace(speech_present=torch.tensor([True, False, False]))
-    mixed = mix_spectrograms(batch, Mixture(0.5, torch.tensor([1, 0, 2])))
-    assert mixed.speech_present.tolist() == [True, True, False]
+    batch = speech_of(40, 40, 40)
+    mask = batch.streams["speech"].mask & torch.tensor([[True], [False], [False]])
+    batch = with_stream(batch, "speech", mask=mask)
+    mixed = mix_inputs(batch, Mixture(0.5, torch.tensor([1, 0, 2])))
+    assert mixed.streams["speech"].mask.any(1).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("weight", [1.0, 0.3])
 def test_weight_one_or_oneself_as_partner_is_the_identity(weight):
-    batch = batch_of((40, 3, 2), (33, 1, 5))
+    batch = speech_of(40, 33)
     partner = torch.tensor([1, 0]) if weight == 1.0 else torch.arange(2)
-    mixed = mix_spectrograms(batch, Mixture(weight, partner))
-    torch.testing.assert_close(mixed.speech, batch.speech)
+    mixed = mix_inputs(batch, Mixture(weight, partner)).streams["speech"]
+    torch.testing.assert_close(mixed.values, batch.streams["speech"].values)
     soft = torch.eye(2)[None]
     torch.testing.assert_close(mix_targets(soft, Mixture(weight, partner)), soft)
 
@@ -89,7 +111,7 @@ def test_weight_one_or_oneself_as_partner_is_the_identity(weight):
 def test_no_mixture_changes_nothing():
     batch = batch_of((40, 3, 2))
     soft = torch.eye(1)[None]
-    assert mix_spectrograms(batch, None) is batch
+    assert mix_inputs(batch, None) is batch
     assert mix_inside(batch, None) is batch
     assert mix_targets(soft, None) is soft
 
@@ -156,17 +178,19 @@ def test_weights_follow_the_beta_distribution():
 def test_collating_keeps_every_clip_and_marks_the_rest(shapes):
     samples = [sample(*shape, seed=seed) for seed, shape in enumerate(shapes)]
     batch = collate(samples).inputs
-    assert batch.speech.shape[2] % 32 == 0
-    assert batch.speech.shape[2] - max(shape[0] for shape in shapes) < 32
-    for row, clip in enumerate(samples):
-        frames, faces, words = shapes[row]
-        np.testing.assert_array_equal(batch.speech[row, :, :frames], clip.speech)
-        assert not batch.speech[row, :, frames:].any()
-        np.testing.assert_array_equal(batch.face[row, :faces], clip.face)
-        assert batch.face_mask[row].sum() == faces
-        np.testing.assert_array_equal(batch.text[row, :words], clip.text)
-        assert batch.text_mask[row].sum() == words
-        assert not batch.text[row, words:].any()
+    for number, name in enumerate(("speech", "face", "text")):
+        stream = batch.streams[name]
+        lengths = [shape[number] for shape in shapes]
+        assert stream.mask.shape == (len(shapes), max(1, *lengths))
+        assert stream.values.dtype == torch.float32
+        for row, (clip, length) in enumerate(zip(samples, lengths, strict=True)):
+            own = clip.steps[name]
+            np.testing.assert_array_equal(stream.values[row, :length], own.values)
+            np.testing.assert_array_equal(stream.time[row, :length], own.time)
+            assert stream.mask[row].sum() == length
+            assert not stream.values[row, length:].any()
+    steps = [-(-frames // 32) for frames, _, _ in shapes]
+    assert batch.clock.mask.sum(1).tolist() == steps
 
 
 @QUICK
@@ -190,8 +214,8 @@ def test_partners_stay_inside_their_group(groups, seed):
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=4), st.integers(0, 9999))
 def test_masks_hide_a_fifth_of_the_clips_own_time_at_most_and_hold_its_mean(frames, seed):
     speech, lengths = spectrograms(frames, seed=seed)
-    batch = Batch(speech=speech, speech_frames=lengths)
-    changed = spec_augment(batch, generator(seed), warp=False).speech
+    stream = stream_of(speech, lengths)
+    changed = bands_first(spec_augment(stream, generator(seed), warp=False))
     hidden = changed != speech
     for row, count in enumerate(frames):
         clip, mine = speech[row, :, :count], hidden[row, :, :count]
@@ -208,12 +232,10 @@ def test_masks_hide_a_fifth_of_the_clips_own_time_at_most_and_hold_its_mean(fram
 
 def test_masks_differ_between_clips_and_are_often_there():
     speech, lengths = spectrograms([200] * 32)
-    changed = spec_augment(Batch(speech=speech, speech_frames=lengths), generator()).speech
+    changed = bands_first(spec_augment(stream_of(speech, lengths), generator()))
     touched = (changed != speech).flatten(1).any(1)
     assert touched.float().mean() > 0.8
-    still = spec_augment(
-        Batch(speech=speech, speech_frames=lengths), generator(), warp=False
-    ).speech
+    still = bands_first(spec_augment(stream_of(speech, lengths), generator(), warp=False))
     hidden = still != speech
     assert len({tuple(row.flatten().tolist()) for row in hidden[:, 0::8, 0::8]}) > 16
 
@@ -221,8 +243,8 @@ def test_masks_differ_between_clips_and_are_often_there():
 @pytest.mark.parametrize("warp", [True, False])
 def test_augmentation_is_a_function_of_the_generator(warp):
     speech, lengths = spectrograms([100, 64, 33])
-    batch = Batch(speech=speech, speech_frames=lengths)
-    first, again, other = (spec_augment(batch, generator(s), warp).speech for s in (1, 1, 2))
+    stream = stream_of(speech, lengths)
+    first, again, other = (spec_augment(stream, generator(s), warp).values for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -268,8 +290,8 @@ def test_a_vocal_tract_moves_a_tone_by_its_factor_and_keeps_the_clock():
     centres = mel_frequencies(130, fmin=80, fmax=8000)[1:-1]
     speech = torch.zeros(200, 128, 32)
     speech[:, 70, :20] = 1.0  # a tone of the 70th band
-    batch = Batch(speech=speech, speech_frames=torch.full((200,), 20))
-    warped = warp_vocal_tract(batch, 0.1, generator()).speech
+    stream = stream_of(speech, torch.full((200,), 20))
+    warped = bands_first(warp_vocal_tract(stream, 0.1, generator()))
     found = torch.from_numpy(centres)[warped[:, :, 0].argmax(1)] / centres[70]
     assert 0.88 < found.min() < 0.93
     assert 1.07 < found.max() < 1.14
@@ -280,5 +302,6 @@ def test_a_vocal_tract_moves_a_tone_by_its_factor_and_keeps_the_clock():
 
 def test_no_change_of_the_vocal_tract_changes_nothing():
     speech, lengths = spectrograms([40, 64])
-    batch = Batch(speech=speech, speech_frames=lengths)
-    torch.testing.assert_close(warp_vocal_tract(batch, 0.0, generator()).speech, speech)
+    stream = stream_of(speech, lengths)
+    found = bands_first(warp_vocal_tract(stream, 0.0, generator()))
+    torch.testing.assert_close(found, speech)

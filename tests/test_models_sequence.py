@@ -2,19 +2,35 @@
 
 import pytest
 import torch
-from emotion.networks.face import KINETICS_MEAN, KINETICS_STD, FaceVideoEncoder
 from torch import nn
 from torchvision.models.video import R3D_18_Weights, r3d_18
 
 from emotion.errors import UserError
-from emotion.networks import ModelOptions, load_kinetics
 from emotion.networks.attention import MaskedBiLSTM
 from emotion.networks.mlstm_fcn import MLSTMFCN, fixed_length
 from emotion.networks.model import build_model
 from emotion.networks.padding import run_by_length
-from emotion.records import Batch, Sequence
-from tests.model_batches import N_CLASSES, TEXT_DIM, alone, count, crop_batch, feature_batch, settle
+from emotion.networks.resnet3d import (
+    KINETICS_MEAN,
+    KINETICS_STD,
+    VideoEncoder,
+    load_pretrained,
+)
+from emotion.records import Batch, Stream
+from tests.model_batches import (
+    N_CLASSES,
+    TEXT_DIM,
+    alone,
+    count,
+    crop_batch,
+    feature_batch,
+    settle,
+    with_stream,
+    without,
+)
+from tests.recipes import part_of, recipe_of
 
+PART = part_of("face", face_model="resnet3d")
 HOLES = ((1, 0), (2, 4), (2, 5), (3, 10))
 KINDS = [
     ("face", {"face_model": "attention_lstm"}),
@@ -35,23 +51,23 @@ def _one_thread():
 
 def model_and_batch(mode, flags):
     torch.manual_seed(0)
-    options = ModelOptions(mode, N_CLASSES, text_dim=TEXT_DIM, sequence_length=16, **flags)
+    recipe = recipe_of(mode, N_CLASSES, text_dim=TEXT_DIM, **flags)
     if flags.get("face_model") == "resnet3d":
         batch = crop_batch(holes=HOLES[:2])
     else:
         batch = feature_batch(holes=HOLES)
-    return settle(build_model(options), batch), batch
+    return settle(build_model(recipe), batch), batch
 
 
-def rows(batch, keep):
-    return Batch(*[None if field is None else field[keep] for field in batch])
+def crops_of(values, time=None):
+    """A stream of crops (B, F, 3, S, S), a face in each."""
+    mask = torch.ones(values.shape[:2], dtype=torch.bool)
+    return Stream(values, mask, torch.zeros(mask.shape) if time is None else time)
 
 
-def absent(batch, mode, row):
-    """The batch with one clip's modality gone."""
-    mask = getattr(batch, f"{mode}_mask").clone()
-    mask[row] = False
-    return batch._replace(**{f"{mode}_mask": mask})
+def vectors_of(values, mask, time=None):
+    """A stream of vectors, without times where none are given."""
+    return Stream(values, mask, torch.full(mask.shape, torch.nan) if time is None else time)
 
 
 @pytest.mark.parametrize(("mode", "flags"), KINDS)
@@ -69,10 +85,10 @@ def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(mode, flags):
 @pytest.mark.parametrize(("mode", "flags"), KINDS)
 def test_what_stands_in_masked_places_changes_nothing(mode, flags):
     model, batch = model_and_batch(mode, flags)
-    values, mask = getattr(batch, mode), getattr(batch, f"{mode}_mask")
+    values, mask, _ = batch.streams[mode]
     hidden = ~mask.view(*mask.shape, *[1] * (values.dim() - 2))
     noise = torch.full_like(values, 77)
-    other = batch._replace(**{mode: torch.where(hidden, noise, values)})
+    other = with_stream(batch, mode, values=torch.where(hidden, noise, values))
     with torch.no_grad():
         torch.testing.assert_close(model(batch)[mode], model(other)[mode], atol=0, rtol=0)
 
@@ -80,7 +96,7 @@ def test_what_stands_in_masked_places_changes_nothing(mode, flags):
 @pytest.mark.parametrize(("mode", "flags"), KINDS)
 def test_an_absent_modality_is_finite_and_answered_by_the_bias(mode, flags):
     model, batch = model_and_batch(mode, flags)
-    batch = absent(batch, mode, row=1)
+    batch = without(batch, mode, 1)
     for training in (False, True):
         model.train(training)
         logits = model(batch)[mode]
@@ -89,7 +105,7 @@ def test_an_absent_modality_is_finite_and_answered_by_the_bias(mode, flags):
         logits.square().sum().backward()
         assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
     model.eval()
-    nothing = absent(absent(absent(batch, mode, 0), mode, 2), mode, 3)
+    nothing = without(batch, mode)
     assert model(nothing)[mode].isfinite().all()
 
 
@@ -109,10 +125,11 @@ def test_evaluation_is_deterministic_and_attention_sums_to_one(mode, flags):
     model, batch = model_and_batch(mode, flags)
     with torch.no_grad():
         assert torch.equal(model(batch)[mode], model(batch)[mode])
-        sequence, weights = model.encode(batch), model.attention(batch)["pool"]
+        sequence, weights = model.encode(batch), model.attention(batch)[mode].weights
     assert sequence.values.shape == (*sequence.mask.shape, model.encoder.width)
     assert sequence.mask.dtype == torch.bool
-    assert sequence.time is None if mode == "text" else sequence.time.shape == sequence.mask.shape
+    assert sequence.time.shape == sequence.mask.shape
+    assert sequence.time[sequence.mask].isnan().all() == (mode == "text")
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(4))
     assert not weights[~sequence.mask].any()
 
@@ -122,7 +139,7 @@ def test_bfloat16_autocast_trains_without_nan(mode, flags):
     model, batch = model_and_batch(mode, flags)
     model.train()
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model(absent(batch, mode, 1))[mode]
+        logits = model(without(batch, mode, 1))[mode]
     logits.float().square().sum().backward()
     assert logits.isfinite().all()
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
@@ -132,8 +149,8 @@ def test_bfloat16_autocast_trains_without_nan(mode, flags):
 @pytest.mark.parametrize("words", [1, 200])
 @pytest.mark.parametrize("kind", ["attention_lstm", "mlstm_fcn"])
 def test_text_takes_any_width_and_number_of_words(width, words, kind):
-    model = build_model(ModelOptions("text", N_CLASSES, text_model=kind, text_dim=width)).eval()
-    batch = Batch(text=torch.randn(2, words, width), text_mask=torch.ones(2, words).bool())
+    model = build_model(recipe_of("text", N_CLASSES, text_model=kind, text_dim=width)).eval()
+    batch = Batch({"text": vectors_of(torch.randn(2, words, width), torch.ones(2, words).bool())})
     with torch.no_grad():
         logits = model(batch)["text"]
     assert logits.shape == (2, N_CLASSES)
@@ -199,8 +216,7 @@ def test_mlstm_fcn_has_the_layers_and_parameters_of_the_paper():
     excitation = 2 * 128 * 8 + 2 * 256 * 16
     lstm = 4 * cells * (length + cells + 2)  # torch keeps two biases a gate where Keras has one
     assert count(network) == convolutions + norms + excitation + lstm
-    options = ModelOptions("text", N_CLASSES, text_model="mlstm_fcn", text_dim=width)
-    model = build_model(options)
+    model = build_model(recipe_of("text", N_CLASSES, text_model="mlstm_fcn", text_dim=width))
     assert count(model.head) == (128 + 64 + 1) * N_CLASSES, "global average pooling, one softmax"
 
 
@@ -208,14 +224,14 @@ def test_fixed_length_pads_closes_holes_and_resamples():
     values = torch.arange(9.0).view(1, 9, 1).expand(3, -1, -1)
     mask = torch.tensor([[True] * 9, [False, True, False, True] + [False] * 5, [False] * 9])
     time = values.squeeze(2) * 0.5
-    result = fixed_length(Sequence(values, mask, time), 5)
+    result = fixed_length(Stream(values, mask, time), 5)
     assert result.values.squeeze(2).tolist() == [[0, 2, 4, 6, 8], [1, 3, 0, 0, 0], [0] * 5]
     assert result.mask.sum(dim=1).tolist() == [5, 2, 0]
     assert result.time[0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
-    between = fixed_length(Sequence(values[:1], mask[:1], None), 3)
+    between = fixed_length(vectors_of(values[:1], mask[:1]), 3)
     assert between.values.flatten().tolist() == [0, 4, 8]
-    assert fixed_length(Sequence(values[:1], mask[:1], None), 1).values.flatten().tolist() == [0]
-    longer = fixed_length(Sequence(values[:1, :2], mask[:1, :2], None), 4)
+    assert fixed_length(vectors_of(values[:1], mask[:1]), 1).values.flatten().tolist() == [0]
+    longer = fixed_length(vectors_of(values[:1, :2], mask[:1, :2]), 4)
     assert longer.values.flatten().tolist() == [0, 1, 0, 0]
 
 
@@ -240,7 +256,7 @@ def test_mlstm_fcn_overfits_eight_clips_in_evaluation_too():
 def test_resnet3d_has_the_parameters_of_the_published_model():
     with torch.device("meta"):
         published = r3d_18()
-        model = build_model(ModelOptions("face", N_CLASSES, face_model="resnet3d"))
+        model = build_model(recipe_of("face", N_CLASSES, face_model="resnet3d"))
     expected = count(published) - count(published.fc) + (512 + 1) * N_CLASSES
     assert count(published) == R3D_18_Weights.KINETICS400_V1.meta["num_params"]
     assert count(model) == expected
@@ -248,7 +264,7 @@ def test_resnet3d_has_the_parameters_of_the_published_model():
 
 def test_resnet3d_equals_torchvision_but_for_two_temporal_strides():
     torch.manual_seed(0)
-    encoder, published = FaceVideoEncoder().eval(), r3d_18().eval()
+    encoder, published = VideoEncoder().eval(), r3d_18().eval()
     missing = published.load_state_dict(encoder.network.state_dict(), strict=False)
     assert set(missing.missing_keys) == {"fc.weight", "fc.bias"}
     for stage in (published.layer3, published.layer4):
@@ -257,15 +273,15 @@ def test_resnet3d_equals_torchvision_but_for_two_temporal_strides():
     crops = torch.randint(256, (1, 4, 3, 32, 32), dtype=torch.uint8)
     mean, std = (torch.tensor(x).view(3, 1, 1, 1) for x in (KINETICS_MEAN, KINETICS_STD))
     with torch.no_grad():
-        ours = encoder(Batch(face=crops)).values.mean(dim=1)
+        ours = encoder(crops_of(crops)).values.mean(dim=1)
         theirs = published((crops.transpose(1, 2) / 255 - mean) / std)
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_resnet3d_gives_a_step_for_two_frames_at_their_mean_time():
     model, batch = model_and_batch("face", {"face_model": "resnet3d"})
-    batch = batch._replace(face_mask=torch.ones(4, 8).bool())
-    mask = batch.face_mask
+    mask = torch.ones(4, 8).bool()
+    batch = with_stream(batch, "face", mask=mask)
     mask[1, 1:4] = False  # found: frames 0, 4, 5, 6, 7
     with torch.no_grad():
         sequence = model.encode(batch)
@@ -276,11 +292,11 @@ def test_resnet3d_gives_a_step_for_two_frames_at_their_mean_time():
 
 
 def test_sixteen_frames_give_eight_steps_and_odd_ones_round_up():
-    encoder = FaceVideoEncoder().eval()
+    encoder = VideoEncoder().eval()
     for frames, steps in ((16, 8), (5, 3), (1, 1)):
         crops = torch.zeros(1, frames, 3, 16, 16, dtype=torch.uint8)
         with torch.no_grad():
-            sequence = encoder(Batch(face=crops, face_time=torch.zeros(1, frames)))
+            sequence = encoder(crops_of(crops))
         assert sequence.values.shape == (1, steps, 512)
         assert sequence.time.shape == (1, steps)
 
@@ -289,7 +305,9 @@ def test_resnet3d_takes_the_floats_that_mixup_leaves():
     model, batch = model_and_batch("face", {"face_model": "resnet3d"})
     with torch.no_grad():
         whole = model(batch)["face"]
-        mixed = model(batch._replace(face=batch.face.float()))["face"]
+        mixed = model(with_stream(batch, "face", values=batch.streams["face"].values.float()))[
+            "face"
+        ]
     torch.testing.assert_close(whole, mixed)
 
 
@@ -302,12 +320,12 @@ def test_kinetics_weights_load_or_say_why_not(tmp_path, monkeypatch, capsys):
         raise OSError("network unreachable")
 
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    encoder = FaceVideoEncoder()
-    assert load_kinetics(encoder, "auto") is False
+    encoder = VideoEncoder()
+    assert load_pretrained(encoder, PART, "auto") is False
     assert "network unreachable" in capsys.readouterr().err
     with pytest.raises(UserError, match="Kinetics"):
-        load_kinetics(encoder, "true")
+        load_pretrained(encoder, PART, "true")
     published = r3d_18()
     torch.save(published.state_dict(), folder / R3D_18_Weights.KINETICS400_V1.url.split("/")[-1])
-    assert load_kinetics(encoder, "true") is True
+    assert load_pretrained(encoder, PART, "true") is True
     torch.testing.assert_close(encoder.network.stem[0].weight, published.stem[0].weight)

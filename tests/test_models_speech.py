@@ -1,6 +1,6 @@
 """The speech model: EfficientNet's structure, padding, pooling and published weights."""
 
-import dataclasses
+import json
 import math
 import subprocess
 import sys
@@ -9,14 +9,15 @@ import pytest
 import torch
 from efficientnet_pytorch import EfficientNet
 from efficientnet_pytorch.utils import url_map
-from emotion.networks.speech import SpeechEncoder, build_network
 
 from emotion.errors import UserError
-from emotion.networks import ModelOptions, load_imagenet
 from emotion.networks.attention import AttentionPooling, MeanPooling, masked_softmax
+from emotion.networks.efficientnet import SpectrogramEncoder, build_network, load_pretrained
 from emotion.networks.model import build_model
-from emotion.records import Batch
+from emotion.recipe import describe, restore
+from emotion.records import Batch, Stream
 from tests.model_batches import count, settle
+from tests.recipes import part_of, recipe_of
 
 N_CLASSES = 7
 
@@ -29,13 +30,29 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def pooling(pooling="attention", coeff=0, **flags):
+PART = part_of("speech")
+
+
+def sounds(speech, lengths=None, present=None):
+    """A batch of spectrograms (B, 128, T); ``lengths`` in frames, ``present`` where heard."""
+    steps = torch.arange(speech.shape[2])
+    mask = torch.ones(len(speech), speech.shape[2], dtype=torch.bool)
+    if lengths is not None:
+        mask = steps < torch.as_tensor(lengths).unsqueeze(1)
+    if present is not None:
+        mask = mask & torch.tensor(present).unsqueeze(1)
+    time = (steps * 0.016).expand(mask.shape)
+    return Batch({"speech": Stream(speech.transpose(1, 2), mask, time)})
+
+
+def speech_model(pooling="attention", coeff=0, **flags):
     torch.manual_seed(0)
-    return build_model(ModelOptions("speech", N_CLASSES, coeff, pooling, **flags)).eval()
+    recipe = recipe_of("speech", N_CLASSES, coeff=coeff, pooling=pooling, **flags)
+    return build_model(recipe).eval()
 
 
 def settled(kind="attention"):
-    return settle(pooling(kind), Batch(speech=torch.rand(4, 128, 96)))
+    return settle(speech_model(kind), sounds(torch.rand(4, 128, 96)))
 
 
 def settled_network():
@@ -52,12 +69,12 @@ def attention_model():
 def test_parameter_count_is_that_of_the_published_model(coeff):
     with torch.device("meta"):
         published = EfficientNet.from_name(f"efficientnet-b{coeff}")
-        vanilla = pooling("vanilla", coeff)
-        attention = pooling("attention", coeff)
+        plain = speech_model("mean", coeff)
+        attention = speech_model("attention", coeff)
     stem, classifier = published._conv_stem.weight, published._fc
     expected = count(published) - stem.numel() * 2 // 3
     expected += (N_CLASSES - classifier.out_features) * (classifier.in_features + 1)
-    assert count(vanilla) == expected
+    assert count(plain) == expected
     assert count(attention) == expected + count(AttentionPooling(classifier.in_features))
 
 
@@ -83,8 +100,8 @@ def test_static_padding_equals_the_dynamic_one_of_the_library(frames):
     torch.testing.assert_close(ours, theirs)
 
 
-def test_vanilla_without_padding_equals_the_library():
-    model = settled("vanilla")
+def test_the_mean_without_padding_equals_the_library():
+    model = settled("mean")
     library = EfficientNet.from_name(
         "efficientnet-b0", in_channels=1, num_classes=N_CLASSES, image_size=None
     ).eval()
@@ -94,7 +111,7 @@ def test_vanilla_without_padding_equals_the_library():
     library.load_state_dict(state)
     speech = torch.rand(2, 128, 160)
     with torch.no_grad():
-        ours = model(Batch(speech=speech, speech_frames=torch.tensor([160, 160])))["speech"]
+        ours = model(sounds(speech))["speech"]
         theirs = library(speech.unsqueeze(1))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
     assert model.head.dropout.p == library._dropout.p
@@ -111,43 +128,38 @@ def test_batch_norm_keeps_up_with_short_runs():
     [
         ("attention", 32, 1),
         ("attention", 128, 1),
-        ("vanilla", 128, 1),
+        ("mean", 128, 1),
         ("attention", 128, 2),
         ("statistics", 128, 1),
     ],
 )
 def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind, width, pool):
     model = settled(kind)
-    model.encoder.frames, model.encoder.pool = width, pool
+    model.encoder.frames, model.encoder.downsample = width, pool
     lengths = [40, 64, 150, 190]
     clips = [torch.rand(1, 128, -(-length // 32) * 32) for length in lengths]
-    batch = Batch(
-        # rubbish after the end of a clip, as no loader would write it
-        speech=torch.cat(
-            [torch.cat([c, torch.full((1, 128, 224), 9.0)], 2)[..., :224] for c in clips]
-        ),
-        speech_frames=torch.tensor(lengths),
-        speech_present=torch.ones(4, dtype=torch.bool),
-    )
+    # rubbish after the end of a clip, as no loader would write it
+    rubbish = torch.full((1, 128, 224), 9.0)
+    batch = sounds(torch.cat([torch.cat([c, rubbish], 2)[..., :224] for c in clips]), lengths)
     with torch.no_grad():
         together = model(batch)["speech"]
         assert together.std(dim=0).min() > 1e-3, "the clips are told apart at all"
         for row, (clip, length) in enumerate(zip(clips, lengths, strict=True)):
-            alone = model(Batch(speech=clip, speech_frames=torch.tensor([length])))["speech"]
+            alone = model(sounds(clip, [length]))["speech"]
             torch.testing.assert_close(alone[0], together[row], atol=1e-5, rtol=1e-5)
 
 
 def test_a_short_clip_is_run_at_the_fixed_width_in_training_and_evaluation():
-    model = pooling(speech_frames=100)
+    model = speech_model(speech_frames=100)
     widths = []
     model.encoder.network._conv_stem.register_forward_pre_hook(
         lambda _, inputs: widths.append(inputs[0].shape[-1])
     )
-    batch = Batch(speech=torch.rand(3, 128, 64), speech_frames=torch.tensor([64, 40, 20]))
+    batch = sounds(torch.rand(3, 128, 64), [64, 40, 20])
     for training in (True, False):
         sequence = model.train(training).encode(batch)
         assert sequence.values.shape[1] == sequence.mask.shape[1] == 2
-    long = Batch(speech=torch.rand(1, 128, 160), speech_frames=torch.tensor([160]))
+    long = sounds(torch.rand(1, 128, 160))
     assert model.encode(long).values.shape[1] == 5
     assert widths == [128, 128, 160]
 
@@ -157,8 +169,8 @@ def test_statistics_are_the_mean_and_deviation_of_all_places_of_the_map():
     speech = torch.rand(2, 128, 96)
     with torch.no_grad():
         places = model.encoder.network.extract_features(speech.unsqueeze(1)).flatten(2)
-        pooled = model.head.pooling(model.encode(Batch(speech=speech)))
-        silent = Batch(speech=speech, speech_present=torch.tensor([True, False]))
+        pooled = model.head.pooling(model.encode(sounds(speech)))
+        silent = sounds(speech, present=[True, False])
         nothing = model.head.pooling(model.encode(silent))[1]
     wanted = torch.cat([places.mean(dim=2), places.std(dim=2, correction=0)], dim=1)
     torch.testing.assert_close(pooled, wanted, atol=4e-3, rtol=1e-3)
@@ -185,21 +197,21 @@ def test_a_network_that_ends_early_is_the_first_part_of_the_whole(coeff, stride)
 
 @pytest.mark.parametrize(("stride", "pool"), [(8, 1), (16, 1), (16, 2), (16, 4), (8, 2)])
 def test_a_step_is_32_frames_whatever_the_network_halves(stride, pool):
-    model = pooling(stride=stride, downsample=pool)
+    model = speech_model(stride=stride, downsample=pool)
     for frames in (32, 96, 160):
-        sequence = model.encode(Batch(speech=torch.rand(2, 128, frames)))
+        sequence = model.encode(sounds(torch.rand(2, 128, frames)))
         assert sequence.values.shape == (2, frames // 32, 1280)
         assert sequence.values.std(dim=0).max() > 0
 
 
 @pytest.mark.parametrize("frames", [32, 96, 128])
 def test_pooling_the_spectrogram_makes_the_image_smaller_and_keeps_the_clock(frames):
-    model = pooling(downsample=2)
+    model = speech_model(downsample=2)
     shapes = []
     model.encoder.network._conv_stem.register_forward_pre_hook(
         lambda _, inputs: shapes.append(inputs[0].shape[2:])
     )
-    sequence = model.encode(Batch(speech=torch.rand(1, 128, frames)))
+    sequence = model.encode(sounds(torch.rand(1, 128, frames)))
     assert shapes == [(64, -(-frames // 64) * 32)]
     assert sequence.values.shape[1] == sequence.time.shape[1] == frames // 32
     assert torch.equal(sequence.values[:, 0], sequence.values[:, min(1, frames // 32 - 1)])
@@ -207,10 +219,10 @@ def test_pooling_the_spectrogram_makes_the_image_smaller_and_keeps_the_clock(fra
 
 
 def test_training_leaves_steps_after_the_end_out_of_pooling(attention_model):
-    batch = Batch(speech=torch.rand(2, 128, 192), speech_frames=torch.tensor([192, 65]))
+    batch = sounds(torch.rand(2, 128, 192), [192, 65])
     with torch.no_grad():
         sequence = attention_model.encode(batch)
-        weights = attention_model.attention(batch)["pool"]
+        weights = attention_model.attention(batch)["speech"].weights
     assert sequence.values.shape == (2, 6, 1280)
     assert sequence.mask.tolist() == [[True] * 6, [True] * 3 + [False] * 3]
     assert weights[1, 3:].tolist() == [0.0, 0.0, 0.0]
@@ -218,16 +230,12 @@ def test_training_leaves_steps_after_the_end_out_of_pooling(attention_model):
 
 
 def test_step_times_are_seconds_at_their_middle(attention_model):
-    sequence = attention_model.encode(Batch(speech=torch.rand(1, 128, 96)))
+    sequence = attention_model.encode(sounds(torch.rand(1, 128, 96)))
     torch.testing.assert_close(sequence.time, torch.tensor([[0.256, 0.768, 1.280]]))
 
 
 def test_silence_is_masked_and_answered_by_the_bias(attention_model):
-    batch = Batch(
-        speech=torch.rand(2, 128, 64),
-        speech_frames=torch.tensor([64, 64]),
-        speech_present=torch.tensor([False, True]),
-    )
+    batch = sounds(torch.rand(2, 128, 64), present=[False, True])
     logits = attention_model(batch)["speech"]
     torch.testing.assert_close(logits[0], attention_model.head.classifier.bias)
     logits.sum().backward()
@@ -237,8 +245,8 @@ def test_silence_is_masked_and_answered_by_the_bias(attention_model):
 
 
 def test_gradients_reach_every_parameter():
-    model = pooling().train()
-    batch = Batch(speech=torch.rand(3, 128, 64), speech_frames=torch.tensor([64, 40, 20]))
+    model = speech_model().train()
+    batch = sounds(torch.rand(3, 128, 64), [64, 40, 20])
     torch.nn.functional.cross_entropy(model(batch)["speech"], torch.arange(3)).backward()
     # a softmax ignores what is added to all its scores, so that one bias has nothing to learn
     idle = {"head.pooling.score.2.bias"}
@@ -247,38 +255,38 @@ def test_gradients_reach_every_parameter():
 
 
 def test_evaluation_is_deterministic(attention_model):
-    batch = Batch(speech=torch.rand(2, 128, 64))
+    batch = sounds(torch.rand(2, 128, 64))
     with torch.no_grad():
         first, second = attention_model(batch), attention_model(batch)
     assert torch.equal(first["speech"], second["speech"])
 
 
 def test_bfloat16_autocast_is_finite(attention_model):
-    batch = Batch(
-        speech=torch.rand(2, 128, 64),
-        speech_frames=torch.tensor([64, 10]),
-        speech_present=torch.tensor([True, False]),
-    )
+    batch = sounds(torch.rand(2, 128, 64), [64, 10], [True, False])
     with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
         assert attention_model(batch)["speech"].isfinite().all()
 
 
-def test_options_round_trip_rebuilds_the_model(attention_model):
-    options = ModelOptions("speech", N_CLASSES)
-    rebuilt = build_model(ModelOptions(**dataclasses.asdict(options)))
-    rebuilt.load_state_dict(attention_model.state_dict())
-    assert {type(value) for value in dataclasses.asdict(options).values()} <= {
-        str,
-        int,
-        float,
-        bool,
-    }
+def test_a_recipe_round_trip_rebuilds_the_model(attention_model):
+    recipe = recipe_of("speech", N_CLASSES)
+    again = restore(json.loads(json.dumps(describe(recipe))))
+    assert again == recipe
+    build_model(again).load_state_dict(attention_model.state_dict())
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "voice"}, {"coeff": 8}, {"fusion": "mean"}])
-def test_wrong_options_are_the_users_to_mend(wrong):
-    with pytest.raises(UserError, match=next(iter(wrong))):
-        ModelOptions(**({"mode": "speech", "n_classes": 7} | wrong))
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"encoder": "eficientnet"}, "no encoder 'eficientnet' here .did you mean efficientnet"),
+        ({"feature": "smell"}, "no feature 'smell' here"),
+        ({"encoder": "attention_lstm", "network": {}}, "reads vectors, speech are spectrogram"),
+    ],
+)
+def test_a_recipe_of_what_is_not_here_is_refused(wrong, reason):
+    described = describe(recipe_of("speech", N_CLASSES))
+    described["parts"][0] |= wrong
+    with pytest.raises(UserError, match=reason):
+        restore(described)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -292,11 +300,11 @@ def test_masked_softmax_of_nothing_is_zeros_and_not_nan(dtype):
 
 
 def test_pooling_of_nothing_is_zeros():
-    model = pooling("vanilla")
+    model = speech_model("mean")
     assert isinstance(model.head.pooling, MeanPooling)
-    batch = Batch(speech=torch.rand(1, 128, 32), speech_present=torch.tensor([False]))
+    batch = sounds(torch.rand(1, 128, 32), present=[False])
     torch.testing.assert_close(model(batch)["speech"][0], model.head.classifier.bias)
-    assert model.attention(batch)["pool"].tolist() == [[0.0]]
+    assert model.attention(batch)["speech"].weights.tolist() == [[0.0]]
 
 
 @pytest.fixture
@@ -324,8 +332,8 @@ def test_published_weights_load_with_a_summed_stem(weights_folder, stride, drawn
     published = EfficientNet.from_name("efficientnet-b0")
     settle(published, torch.rand(2, 3, 64, 64))
     torch.save(published.state_dict(), weights_folder / url_map["efficientnet-b0"].split("/")[-1])
-    encoder = SpeechEncoder(0, stride=stride)
-    assert load_imagenet(encoder, 0, "true") is True
+    encoder = SpectrogramEncoder(0, stride=stride)
+    assert load_pretrained(encoder, PART, "true") is True
     grey = torch.rand(1, 1, 128, 64)
     ours = encoder.network._conv_stem(grey)
     torch.testing.assert_close(ours, published._conv_stem(grey.expand(-1, 3, -1, -1)))
@@ -338,16 +346,16 @@ def test_published_weights_load_with_a_summed_stem(weights_folder, stride, drawn
 
 @pytest.mark.usefixtures("_no_network", "weights_folder")
 def test_weights_that_cannot_be_had(capsys):
-    encoder = SpeechEncoder(0)
+    encoder = SpectrogramEncoder(0)
     before = encoder.network._conv_head.weight.clone()
-    assert load_imagenet(encoder, 0, "auto") is False
+    assert load_pretrained(encoder, PART, "auto") is False
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
     assert "network unreachable" in captured.err
     with pytest.raises(UserError, match=r"--pretrained true: .*network unreachable"):
-        load_imagenet(encoder, 0, "true")
-    assert load_imagenet(encoder, 0, "false") is False
+        load_pretrained(encoder, PART, "true")
+    assert load_pretrained(encoder, PART, "false") is False
     assert torch.equal(before, encoder.network._conv_head.weight)
 
 
@@ -356,16 +364,16 @@ def test_a_damaged_file_is_one_line(weights_folder):
     path = weights_folder / url_map["efficientnet-b0"].split("/")[-1]
     path.write_bytes(b"not weights")
     with pytest.raises(UserError) as caught:
-        load_imagenet(SpeechEncoder(0), 0, "true")
+        load_pretrained(SpectrogramEncoder(0), PART, "true")
     assert "\n" not in str(caught.value)
     torch.save({"unrelated": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="cannot be had"):
-        load_imagenet(SpeechEncoder(0), 0, "true")
+        load_pretrained(SpectrogramEncoder(0), PART, "true")
 
 
 def test_an_unknown_choice_of_pretrained_is_refused():
     with pytest.raises(UserError, match="'yes' is not one of"):
-        load_imagenet(SpeechEncoder(0), 0, "yes")
+        load_pretrained(SpectrogramEncoder(0), PART, "yes")
 
 
 def test_models_import_nothing_of_the_rest():

@@ -22,15 +22,14 @@ from tests.features import make_features
 
 CPU = torch.device("cpu")
 CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
-SHORT = {"sequence_length": 16}
 MODES = {  # what is trained, and for how many epochs of two steps at which learning rate
     "speech": ({"mode": "speech"}, 12, 1e-3),
-    "speech_vanilla": ({"mode": "speech", "pooling": "mean"}, 12, 1e-3),
+    "speech_mean": ({"mode": "speech", "pooling": "mean"}, 12, 1e-3),
     "face": ({"mode": "face"}, 6, 4e-3),
     "face_video": ({"mode": "face", **CROPS}, 4, 3e-4),
-    "face_mlstm_fcn": ({"mode": "face", "face_model": "mlstm_fcn", **SHORT}, 6, 4e-3),
+    "face_mlstm_fcn": ({"mode": "face", "face_model": "mlstm_fcn"}, 6, 4e-3),
     "text": ({"mode": "text"}, 16, 1e-2),
-    "text_mlstm_fcn": ({"mode": "text", "text_model": "mlstm_fcn", **SHORT}, 12, 4e-3),
+    "text_mlstm_fcn": ({"mode": "text", "text_model": "mlstm_fcn"}, 12, 4e-3),
     "aligned": ({"mode": "multimodal"}, 6, 2e-3),
     "concat": ({"mode": "multimodal", "fusion": "concat"}, 6, 2e-3),
 }

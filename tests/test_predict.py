@@ -295,7 +295,9 @@ def test_tta_averages_the_views(features, tmp_path):
     weights = make_checkpoint(tmp_path, "speech", speech_frames=32)
     members = load_members([str(weights)], False, True, "", CPU)
     items = find_items([], "test", str(features), members)
-    items = [i for i in items if i.record.speech_state == "ok" and i.record.frames > 40][:3]
+    items = [i for i in items if i.record.state("speech") == "ok" and i.record.fact("frames") > 40][
+        :3
+    ]
     several = Predictor(members, CPU, n_views=4)
     one = Predictor(members, CPU)
     for number, answer in enumerate(several.answers(items, 2, 0)):

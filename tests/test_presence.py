@@ -5,27 +5,25 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from emotion.networks import ModelOptions
+from emotion.models.evaluate import each_tensor
 from emotion.networks.model import build_model
-from emotion.networks.presence import encode_present, presence
-from emotion.records import Batch, Sequence
+from emotion.networks.presence import encode_present
+from emotion.records import Stream
 from emotion.training.batch_norm import reestimate_batch_norm
-from tests.model_batches import N_CLASSES, TEXT_DIM, crop_batch, feature_batch
+from tests.model_batches import N_CLASSES, TEXT_DIM, crop_batch, feature_batch, with_stream, without
+from tests.recipes import recipe_of
 
 MODELS = {
     "speech": {"speech_frames": 96},
     "face": {"face_model": "resnet3d"},
-    "text": {"text_model": "mlstm_fcn", "sequence_length": 12},
+    "text": {"text_model": "mlstm_fcn"},
 }
 
 
 def fused():
     torch.manual_seed(0)
     flags = MODELS["speech"] | MODELS["face"] | MODELS["text"]
-    options = ModelOptions(
-        mode="multimodal", n_classes=N_CLASSES, text_dim=TEXT_DIM, hidden=8, **flags
-    )
-    model = build_model(options)
+    model = build_model(recipe_of("multimodal", N_CLASSES, text_dim=TEXT_DIM, hidden=8, **flags))
     network = model.encoders["speech"].network
     network._global_params = network._global_params._replace(drop_connect_rate=0.0)
     return model
@@ -33,27 +31,19 @@ def fused():
 
 def clips():
     crops = crop_batch()
-    return feature_batch()._replace(
-        face=crops.face, face_mask=crops.face_mask, face_time=crops.face_time
-    )
+    batch = feature_batch()
+    return batch._replace(streams=batch.streams | crops.streams)
 
 
 def rows(batch, kept):
-    return Batch(*(None if values is None else values[kept] for values in batch))
-
-
-def removed(batch, modality, gone):
-    name = "speech_present" if modality == "speech" else f"{modality}_mask"
-    mask = getattr(batch, name).clone()
-    mask[gone] = False
-    return batch._replace(**{name: mask})
+    return each_tensor(batch, lambda values: values[kept])
 
 
 def rubbish(batch, modality, gone):
     """What nobody should read, in the rows that are gone."""
-    values = getattr(batch, modality).clone()
+    values = batch.streams[modality].values.clone()
     values[gone] = 99
-    return batch._replace(**{modality: values})
+    return with_stream(batch, modality, values=values)
 
 
 def statistics(encoder):
@@ -67,7 +57,7 @@ def statistics(encoder):
 
 @pytest.mark.parametrize("modality", MODELS)
 def test_in_training_the_statistics_are_those_of_the_clips_that_are_there(modality):
-    batch = rubbish(removed(clips(), modality, [0, 2]), modality, [0, 2])
+    batch = rubbish(without(clips(), modality, [0, 2]), modality, [0, 2])
     model, other = fused().train(), fused().train()
     model(batch)
     other(rows(batch, [1, 3]))
@@ -79,8 +69,8 @@ def test_in_training_the_statistics_are_those_of_the_clips_that_are_there(modali
 
 @pytest.mark.parametrize("modality", MODELS)
 def test_statistics_that_are_estimated_anew_are_too(modality):
-    batch = rubbish(removed(clips(), modality, [0, 2]), modality, [0, 2])
-    nobody = removed(clips(), modality, [0, 1, 2, 3])
+    batch = rubbish(without(clips(), modality, [0, 2]), modality, [0, 2])
+    nobody = without(clips(), modality, [0, 1, 2, 3])
     model, other = fused(), fused()
     reestimate_batch_norm(model, [batch, nobody])
     reestimate_batch_norm(other, [rows(batch, [1, 3])])
@@ -92,7 +82,7 @@ def test_statistics_that_are_estimated_anew_are_too(modality):
 @pytest.mark.parametrize("modality", MODELS)
 def test_a_batch_without_anybody_trains_every_parameter_by_nothing(modality):
     """Distributed training waits for each gradient on each rank."""
-    batch = removed(clips(), modality, [0, 1, 2, 3])
+    batch = without(clips(), modality, [0, 1, 2, 3])
     model = fused().train()
     encoder = model.encoders[modality]
     before = statistics(encoder)
@@ -105,10 +95,10 @@ def test_a_batch_without_anybody_trains_every_parameter_by_nothing(modality):
 
 def test_a_single_face_model_leaves_out_a_clip_whose_crops_show_nobody():
     torch.manual_seed(0)
-    model = build_model(ModelOptions(mode="face", n_classes=N_CLASSES, face_model="resnet3d"))
-    other = build_model(ModelOptions(mode="face", n_classes=N_CLASSES, face_model="resnet3d"))
+    model = build_model(recipe_of("face", N_CLASSES, face_model="resnet3d"))
+    other = build_model(recipe_of("face", N_CLASSES, face_model="resnet3d"))
     other.load_state_dict(model.state_dict())
-    batch = removed(crop_batch(), "face", [1])
+    batch = without(crop_batch(), "face", [1])
     model.train()(batch)
     other.train()(rows(batch, [0, 2, 3]))
     for one, two in zip(statistics(model), statistics(other), strict=True):
@@ -116,13 +106,14 @@ def test_a_single_face_model_leaves_out_a_clip_whose_crops_show_nobody():
 
 
 class Doubling(nn.Module):
-    def forward(self, batch):
-        return Sequence(2 * batch.text, batch.text_mask, None)
+    def forward(self, stream):
+        return Stream(2 * stream.values, stream.mask, stream.time)
 
 
 def test_clips_come_back_to_their_rows():
-    batch = removed(feature_batch(), "text", [0, 2])
-    found = encode_present(Doubling(), batch, presence(batch, "text"))
-    torch.testing.assert_close(found.values[[1, 3]], 2 * batch.text[[1, 3]])
+    batch = without(feature_batch(), "text", [0, 2])
+    words = batch.streams["text"]
+    found = encode_present(Doubling(), words)
+    torch.testing.assert_close(found.values[[1, 3]], 2 * words.values[[1, 3]])
     assert not found.values[[0, 2]].any()
-    assert torch.equal(found.mask, batch.text_mask)
+    assert torch.equal(found.mask, words.mask)

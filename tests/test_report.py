@@ -20,6 +20,7 @@ from emotion.prediction.calibration import calibration_path, fit_temperature, re
 from emotion.prediction.inputs import find_items
 from emotion.prediction.members import load_members
 from emotion.prediction.predictor import Predictor
+from emotion.prediction.reading import Reading
 from emotion.prediction.run import predict
 from emotion.prediction.scores import (
     INTERVALS,
@@ -361,7 +362,9 @@ def test_attention_sums_to_one_over_each_modality(features, tmp_path, monkeypatc
     members = load_members([str(weights)], False, True, "", CPU)
     items = find_items([], "test", str(features), members)
     reader = Predictor(members, CPU).reader(items)
-    sample = reader.features(0, members[0].settings).sample(members[0].inputs, "clip")
+    reading = Reading.of(members[0])
+    clip, _ = reader.features(0, reading)
+    sample = reader.sample(0, clip, reading)
     attention = attention_over_time(members[0], sample, CPU)
     assert set(attention) == {"speech", "face", "text"}
     for name, one in attention.items():

@@ -9,7 +9,7 @@ import torch
 
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
-from emotion.inputs.extraction import FeatureSettings, Tools, extract
+from emotion.inputs.extraction import Extractor
 from emotion.prediction.recording import Span, read_recording, spans_of
 from emotion.prediction.run import predict
 from emotion.prediction.scenes import envelope
@@ -26,7 +26,7 @@ from tests.prediction import (
     slim,
 )
 
-SETTINGS = FeatureSettings()
+FEATURES = ("speech", "video")
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,8 @@ def recording(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def read(recording):
-    return read_recording(recording, SETTINGS, Tools())
+    clip = Clip("long", "long", recording, "test", None, Labels(), None)
+    return read_recording(clip, Extractor(PLAIN, None, features=FEATURES))
 
 
 def test_windows_cover_the_recording():
@@ -62,26 +63,26 @@ def test_windows_cover_the_recording():
 def test_a_window_over_all_of_it_is_the_clip(recording, read):
     """What a window shows a model is what preprocessing would have made of it."""
     clip = Clip("long", "long", recording, "test", None, Labels(), None)
-    whole = extract(clip, SETTINGS, Tools(faces=False))
-    window = read.window(Span(0.0, read.duration))
-    np.testing.assert_array_equal(window.store.read_array("", "speech", ""), whole.speech)
-    assert window.record.start == pytest.approx(whole.interval.start)
-    assert window.record.frames == whole.interval.frames
+    whole = Extractor(PLAIN, None, features=FEATURES).extract(clip)
+    window = read.window(Span(0.0, read.media.duration))
+    np.testing.assert_array_equal(window.read("speech"), whole.values["speech"])
+    for name in ("start", "end", "frames", "peak_db", "face_frames", "face_coverage"):
+        assert window.record.fact(name) == pytest.approx(whole.facts[name])
+    assert window.record.states == whole.states
 
 
-def test_faces_of_a_window_keep_the_clock_of_the_recording(read):
-    read = read._replace(waveform=None)  # or the window would be cut to what is spoken in it
-    track = read.window(Span(2.5, 5.5)).store.read_faces("", "")
-    assert track.time.min() >= 2.5
-    assert track.found[track.time < 2.8].all()
-    assert not track.found[track.time > 3.2].any()
+def test_faces_of_a_window_are_those_of_its_time_whoever_speaks_when(read):
+    track = read.window(Span(2.5, 5.5)).read("video")
+    assert 0 <= track.time.min() < track.time.max() < 3.0
+    assert track.found[track.time < 0.3].all()
+    assert not track.found[track.time > 0.7].any()
     assert track.decode().shape == (len(track.time), 160, 160, 3)  # nobody repeats somebody
-    assert read.window(Span(3.5, 5.5)).record.video_state == "no_face"
+    assert read.window(Span(3.5, 5.5)).record.state("video") == "no_face"
 
 
 def test_a_pause_holds_no_speech(read):
-    assert read.window(Span(2.3, 3.7)).record.speech_state == "silent"
-    assert read.window(Span(4.0, 6.0)).record.speech_state == "ok"
+    assert read.window(Span(2.3, 3.7)).record.state("speech") == "silent"
+    assert read.window(Span(4.0, 6.0)).record.state("speech") == "ok"
 
 
 def test_an_answer_every_hop_and_a_picture(recording, tmp_path, monkeypatch, capsys):

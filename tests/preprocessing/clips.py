@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from emotion.inputs.store import StoredClip
 from emotion.preprocessing.options import PreprocessOptions
 from tests.media import face_frame, plain, silence, tone
 
@@ -47,6 +48,10 @@ def options(data, features, **changes):
 
 def records(store, split="train"):
     return {record.stem: record for record in store.read_manifest(split)}
+
+
+def stored(store, stem, split="train"):
+    return StoredClip(store, split, records(store, split)[stem])
 
 
 def feature_times(root):

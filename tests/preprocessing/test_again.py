@@ -53,7 +53,7 @@ def test_failed_clips_are_tried_again_and_leave_the_list_when_mended(own, capsys
     assert preprocess(options(corpus, store.root)) == 0
     assert ", 2 extracted now, 1 failed" in summary(capsys)
     assert [f.stem for f in store.read_failures("train")] == [BAD_TEXT]
-    assert records(store)[BROKEN].speech_state == "ok"
+    assert records(store)[BROKEN].state("speech") == "ok"
 
 
 @pytest.mark.parametrize("modality", ["speech", "video", "text"])
@@ -62,7 +62,7 @@ def test_a_deleted_file_is_made_again_and_no_other(own, capsys, modality):
     without_failures(corpus)
     preprocess(options(corpus, store.root))
     before, times = contents(store.root), feature_times(store.root)
-    store.path("train", modality, "001" if modality == "text" else NORMAL).unlink()
+    store.path("train", modality, NORMAL, "001").unlink()
     capsys.readouterr()
     assert preprocess(options(corpus, store.root)) == 0
     assert ", 1 extracted now, 0 failed" in summary(capsys)
@@ -86,7 +86,8 @@ def test_words_that_are_put_there_later_are_picked_up(own):
     corpus, store = own
     words(corpus / "train", NO_TEXT[:3], count=2)
     preprocess(options(corpus, store.root))
-    assert (records(store)[NO_TEXT].text_state, records(store)[NO_TEXT].words) == ("ok", 2)
+    record = records(store)[NO_TEXT]
+    assert (record.state("text"), record.fact("words")) == ("ok", 2)
 
 
 def test_clips_that_are_gone_or_new_leave_and_join_the_manifest(own, capsys):
@@ -134,7 +135,7 @@ def test_ravdess_becomes_one_split_with_speakers(tmp_path):
     assert store.splits() == ["all"]
     (record,) = store.read_manifest("all")
     assert (record.speaker, record.integrated, record.speech) == ("07", "angry", "angry")
-    assert record.video_state == "absent"
+    assert record.state("video") == "absent"
 
 
 # -- workers and kills ----------------------------------------------------------------------------
@@ -154,7 +155,8 @@ def test_a_killed_run_is_gone_on_with(corpus, done, tmp_path, capsys):
     pipe.unlink(missing_ok=True)
     os.mkfifo(pipe)
     given = options(data, features)
-    flags = [word for name, value in vars(given).items() for word in (f"--{name}", str(value))]
+    named = {name: str(value) for name, value in vars(given).items() if value != []}
+    flags = [word for name, value in named.items() for word in (f"--{name}", value)]
     process = subprocess.Popen(
         [sys.executable, "preprocess.py", *flags], cwd=HOME, stderr=subprocess.DEVNULL
     )

@@ -29,6 +29,7 @@ from tests.preprocessing.clips import (
     feature_times,
     options,
     records,
+    stored,
     summary,
     without_failures,
 )
@@ -58,8 +59,7 @@ def test_a_clip_keeps_what_it_has_and_the_manifest_says_why_not_more(
     modalities = ("speech", "video", "embedding", "text")
     assert [record.state(m) for m in modalities] == [speech, video, embedding, text]
     for modality in modalities:
-        name = record.id if modality == "text" else stem
-        exists = done.path("train", modality, name).is_file()
+        exists = done.path("train", modality, stem, record.id).is_file()
         assert exists == (record.state(modality) in ("ok", "no_face"))
 
 
@@ -90,44 +90,53 @@ def test_failures_are_listed_with_stage_and_reason(done):
 
 def test_speech_is_float16_from_zero_to_one_of_the_trimmed_interval(done):
     record = records(done)[NORMAL]
-    log_mel = done.read_array("train", "speech", NORMAL)
+    log_mel = stored(done, NORMAL).read("speech")
     assert log_mel.dtype == np.float16
-    assert log_mel.shape == (128, record.frames)
+    assert log_mel.shape == (128, record.fact("frames"))
     assert (log_mel.min(), log_mel.max()) == (0, 1)
-    assert record.start == pytest.approx(LATE, abs=0.085)
-    assert record.end == pytest.approx(LATE + 0.5, abs=0.085)
+    start, end = record.fact("start"), record.fact("end")
+    assert start == pytest.approx(LATE, abs=0.085)
+    assert end == pytest.approx(LATE + 0.5, abs=0.085)
     assert record.duration == pytest.approx(1.2, abs=0.06)
-    assert record.frames == 1 + int((record.end - record.start) * 16_000 + 0.5) // 256
+    assert record.fact("frames") == 1 + int((end - start) * 16_000 + 0.5) // 256
+    assert record.fact("peak_db") == pytest.approx(0, abs=30)
 
 
-def test_speech_frames_and_faces_share_one_clock(done):
-    record, track = records(done)[NORMAL], done.read_faces("train", NORMAL)
-    assert track.time[0] == pytest.approx(record.start, abs=1e-4)
+def frames_of(record):
+    return 1 + int(record.duration * 16_000 + 0.5) // 256
+
+
+def test_faces_are_sampled_over_all_of_the_clip_from_its_start(done):
+    record, track = records(done)[NORMAL], stored(done, NORMAL).read("video")
+    assert track.time[0] == 0
     np.testing.assert_allclose(np.diff(track.time), 8 * FRAME_SECONDS, atol=1e-5)
-    assert len(track.time) == record.face_frames == -(-record.frames // 8)
-    assert record.end - 8 * FRAME_SECONDS <= track.time[-1] <= record.end
+    assert len(track.time) == record.fact("face_frames") == -(-frames_of(record) // 8)
+    assert record.duration - 8 * FRAME_SECONDS <= track.time[-1] <= record.duration
 
 
-def test_late_sound_moves_the_clock_of_the_faces_too(done):
-    record = records(done, "test")["201"]
-    assert record.start == pytest.approx(0.2 + LATE, abs=0.085)
-    assert done.read_faces("test", "201").time[0] == pytest.approx(record.start, abs=1e-4)
+def test_late_sound_moves_the_speech_on_the_clock_that_the_faces_share(done):
+    record, track = records(done, "test")["201"], stored(done, "201", "test").read("video")
+    assert record.fact("start") == pytest.approx(0.2 + LATE, abs=0.085)
+    assert track.time[0] == 0
+    assert track.time[-1] > record.fact("start")
 
 
 @pytest.mark.parametrize("stem", [SILENT, NO_SOUND])
 def test_a_clip_without_a_voice_keeps_its_whole_length(done, stem):
-    record, track = records(done)[stem], done.read_faces("train", stem)
-    assert record.start == 0
-    assert record.end == record.duration == pytest.approx(1.2, abs=0.06)
+    record, track = records(done)[stem], stored(done, stem).read("video")
+    assert record.fact("start") == 0
+    assert record.fact("end") == record.duration == pytest.approx(1.2, abs=0.06)
+    assert record.fact("frames") == frames_of(record)
+    assert record.facts["peak_db"] is None
     assert track.time[0] == 0
-    assert len(track.time) == record.face_frames == -(-record.frames // 8)
+    assert len(track.time) == record.fact("face_frames") == -(-record.fact("frames") // 8)
 
 
 def test_face_crops_are_160_pixels_of_the_face(done):
-    record, track = records(done)[NORMAL], done.read_faces("train", NORMAL)
-    assert record.face_coverage == 1.0
+    record, track = records(done)[NORMAL], stored(done, NORMAL).read("video")
+    assert record.fact("face_coverage") == 1.0
     assert track.found.all()
-    assert track.decode().shape == (record.face_frames, 160, 160, 3)
+    assert track.decode().shape == (record.fact("face_frames"), 160, 160, 3)
     assert all(overlap(box, face_box(*FACE)) > 0.8 for box in track.box)
     assert (track.probability >= 0.95).all()
     dtypes = {name: getattr(track, name).dtype for name in ("time", "box", "probability", "found")}
@@ -136,17 +145,18 @@ def test_face_crops_are_160_pixels_of_the_face(done):
 
 
 def test_a_clip_without_a_face_has_times_and_no_crops(done):
-    record, track = records(done)[NO_FACE], done.read_faces("train", NO_FACE)
-    assert record.face_coverage == 0
-    assert record.face_frames == len(track.time) > 3
+    record, track = records(done)[NO_FACE], stored(done, NO_FACE).read("video")
+    assert record.fact("face_coverage") == 0
+    assert record.fact("face_frames") == len(track.time) > 3
     assert not track.found.any()
     assert track.jpeg == []
 
 
 def test_words_are_float32_under_the_file_id(done):
-    embedding = done.read_text("train", "001")
+    embedding = stored(done, NORMAL).read("text").values
+    assert done.path("train", "text", NORMAL, "001").name == "001.npz"
     assert embedding.dtype == np.float32
-    assert embedding.shape == (records(done)[NORMAL].words, 6) == (4, 6)
+    assert embedding.shape == (records(done)[NORMAL].fact("words"), 6) == (4, 6)
     assert (embedding == 1).all()
 
 
@@ -158,6 +168,7 @@ def test_the_description_names_corpus_classes_settings_and_versions(done):
         "audio": "percentile",
         "denoise": "none",
         "face_stride": 8,
+        "face_clock": "clip",
         "jpeg_quality": 88,
         "vggface": None,
         "text": None,
@@ -200,14 +211,15 @@ def test_stride_quality_and_denoising_do_what_they_say(corpus, done, tmp_path):
     given = {"face_stride": 4, "jpeg_quality": 40, "denoise": "wiener"}
     preprocess(options(one_clip(tmp_path, corpus), tmp_path / "features", **given))
     store = FeatureStore(tmp_path / "features")
-    fine, coarse = (s.read_faces("train", NORMAL) for s in (store, done))
+    fine, coarse = (stored(s, NORMAL).read("video") for s in (store, done))
     np.testing.assert_allclose(np.diff(fine.time), 4 * FRAME_SECONDS, atol=1e-5)
     assert len(fine.jpeg[0]) < 0.6 * len(coarse.jpeg[0])
-    spectra = [s.read_array("train", "speech", NORMAL) for s in (store, done)]
+    spectra = [stored(s, NORMAL).read("speech") for s in (store, done)]
     assert spectra[0].shape == spectra[1].shape
     assert (spectra[0] != spectra[1]).any()
     settings = store.read_description()["settings"]
-    assert settings == {**given, "vggface": None, "text": None, "audio": "percentile"}
+    fixed = {"vggface": None, "text": None, "audio": "percentile", "face_clock": "clip"}
+    assert settings == given | fixed
 
 
 # -- embeddings -----------------------------------------------------------------------------------
@@ -222,13 +234,13 @@ def test_embeddings_are_added_by_a_later_run_and_stay(own, vggface_weights, caps
     capsys.readouterr()
     preprocess(options(corpus, store.root, vggface_weights=str(vggface_weights)))
     assert "embedding 8" in summary(capsys)
-    track = store.read_faces("train", NORMAL)
-    embedding = store.read_array("train", "embedding", NORMAL)
+    track = stored(store, NORMAL).read("video")
+    embedding = np.load(store.path("train", "embedding", NORMAL))
     assert embedding.shape == (len(track.time), 512)
     assert embedding.dtype == np.float16
     norms = np.linalg.norm(embedding.astype(np.float32), axis=1)
     np.testing.assert_allclose(norms, 1, atol=2e-3)
-    states = {stem: record.embedding_state for stem, record in records(store).items()}
+    states = {stem: record.state("embedding") for stem, record in records(store).items()}
     assert states[NORMAL] == states[SILENT] == "ok"
     assert states[NO_FACE] == states[NO_PICTURE] == "absent"
     assert records(store, "val")["101-take2"].integrated == "sur"

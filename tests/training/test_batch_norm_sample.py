@@ -29,7 +29,9 @@ def sampled(folder, count, seed=0):
         return evaluation(examples, **settings)
 
     loaders.evaluation = noted
-    clips = sum(len(batch.streams["speech"].mask) for batch in loaders.clean_training_batches(count))
+    clips = sum(
+        len(batch.streams["speech"].mask) for batch in loaders.clean_training_batches(count)
+    )
     assert clips == len(stems)
     return loaders, stems
 

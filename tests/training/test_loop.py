@@ -151,7 +151,7 @@ def test_the_longer_of_two_clips_counts_by_its_share_of_the_label():
     logits = model(mixed)["text"]
     wanted = model.head.classifier(0.95 * pooled[0] + 0.05 * pooled[1])
     torch.testing.assert_close(logits[0], wanted)
-    attention = model.attention(mixed)["pool"]
+    attention = model.attention(mixed)["text"].weights
     assert not attention[0, 3:].any()
 
 

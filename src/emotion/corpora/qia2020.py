@@ -104,7 +104,7 @@ def _read_labels(path: Path) -> dict[str, int]:
     if not path.is_file():
         return {}
     labels: dict[str, int] = {}
-    for row in read_rows(path, ("FileID", "Emotion")):
+    for row in read_rows(path, ("FileID", "Emotion"), mixed=False):
         if not row["FileID"]:
             raise UserError(f"{row.source}: has no FileID; add it or remove the line")
         label = parse_emotion(row["Emotion"], row.source)

@@ -20,14 +20,20 @@ class Row(NamedTuple):
         return self.values.get(column, "")
 
 
-def read_rows(path: Path, required: Iterable[str]) -> list[Row]:
+def read_rows(path: Path, required: Iterable[str], mixed: bool = True) -> list[Row]:
     """The rows of a CSV file that has at least the ``required`` columns; empty lines left out.
+
+    Args:
+        path: of the file.
+        required: names of columns.
+        mixed: let Windows-1252 pass amid UTF-8; names that are to be found again want UTF-8.
 
     Raises:
         UserError: the file cannot be read or lacks a column.
     """
     try:
-        text = decode(path.read_bytes())
+        content = path.read_bytes()
+        text = decode(content) if mixed else content.decode("utf-8-sig")
         reader = csv.DictReader(io.StringIO(text, newline=""))
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
@@ -38,8 +44,11 @@ def read_rows(path: Path, required: Iterable[str]) -> list[Row]:
                 "correct the header line"
             )
         return [Row(f"{path}:{reader.line_num}", _strip(row)) for row in reader]
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
     except csv.Error as error:
-        raise UserError(f"{path}: not a readable CSV file ({first_line(error)})") from None
+        reason = first_line(error)
+        raise UserError(f"{path}: not a readable CSV file ({reason}); correct it") from None
 
 
 def decode(content: bytes) -> str:

@@ -114,7 +114,8 @@ class FaceEmbedder:
     @torch.inference_mode()
     def embed(self, crops: np.ndarray) -> np.ndarray:
         """uint8 (F, 160, 160, 3) RGB crops to float16 (F, 512), each of length 1."""
-        batches = normalise(crops).split(BATCH_SIZE)
+        firsts = range(0, max(len(crops), 1), BATCH_SIZE)
+        batches = (normalise(crops[first : first + BATCH_SIZE]) for first in firsts)
         answers = [self.network(batch.to(self.device, self.dtype)).cpu() for batch in batches]
         # The network ends on unit length; rounding to bfloat16 would leave it off by 0.4 %.
         return functional.normalize(torch.cat(answers).float()).numpy().astype(np.float16)
@@ -144,6 +145,7 @@ class VGGFace(VectorFeature):
     settings = ("face_stride", "face_clock", "vggface")
     reasons = {
         "absent": "shows no face",
+        "model": "reads VGG-Face embeddings; give --vggface_weights FILE",
         "skipped": "has no face embeddings: give --vggface_weights FILE",
         "failed": "has no readable face",
     }

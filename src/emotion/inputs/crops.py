@@ -3,6 +3,7 @@
 Kept as JPEG (``FaceTrack``).
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,7 +71,7 @@ class Crops(Feature):
         """The face at every sampled time."""
         if not media.info.has_video:
             raise Absent("absent")
-        times = sampled_times(media.whole.frames, settings["face_stride"])
+        times = sampled_times(media.duration, settings["face_stride"])
         frames = read_frames(media.clip.path, times)
         every = detect_every(settings["face_stride"])
         track = track_faces(times, frames, tools, settings["jpeg_quality"], every)
@@ -157,9 +158,10 @@ class CropReader(Reader):
         return Steps(values, track.found[rows], track.time[rows])
 
 
-def sampled_times(frames: int, face_stride: int) -> np.ndarray:
-    """Seconds of ``frames`` from the clip's start, every ``face_stride`` of them."""
-    return np.arange(0, frames, face_stride) * FRAME_SECONDS
+def sampled_times(duration: float, face_stride: int) -> np.ndarray:
+    """Seconds from the clip's start to its end, every ``face_stride`` spectrogram frames."""
+    count = max(1, math.ceil(duration / (face_stride * FRAME_SECONDS) - 1e-6))
+    return np.arange(count) * face_stride * FRAME_SECONDS
 
 
 def shows_face(found: np.ndarray) -> bool:

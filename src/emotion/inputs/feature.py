@@ -99,7 +99,8 @@ class Feature:
     settings: tuple[str, ...] = ()  # names in features.json that decide what a model is shown
     facts: tuple[str, ...] = ()  # columns of numbers in the manifest
     kept: tuple[str, ...] = ("ok",)  # states in which there is a file
-    reasons: dict[str, str] = {}  # state -> what is said of a clip without
+    # state -> what is said of a clip without; ``model``: of a model that wants what is blocked
+    reasons: dict[str, str] = {}
 
     # -- extraction ------------------------------------------------------------------------------
 

@@ -98,7 +98,10 @@ class Words(VectorFeature):
         """The words of a FileID."""
         arrays = load_archive(path)
         vectors = without_times(numbers(arrays["word_embed"]))
-        return vectors._replace(time=arrays.get("word_time", vectors.time))
+        time = arrays.get("word_time", vectors.time)
+        if time.shape != vectors.time.shape or time.dtype.kind != "f":
+            raise ValueError("word_time does not fit word_embed")
+        return vectors._replace(time=time)
 
 
 def read_word_embeddings(path: Path) -> np.ndarray | None:

@@ -135,11 +135,10 @@ class SpectrogramEncoder(nn.Module):
         return Stream(self._values(speech.transpose(1, 2).contiguous(), mask), mask, time)
 
     def _values(self, speech: Tensor, mask: Tensor) -> Tensor:
-        if exporting():  # the exported model pads before
-            return self._steps(speech)
-        width = max(self.frames, whole_steps(speech.shape[2]))
-        speech = nn.functional.pad(speech, (0, width - speech.shape[2]))
-        if self.training:
+        if not exporting():  # an exported model pads before
+            width = max(self.frames, whole_steps(speech.shape[2]))
+            speech = nn.functional.pad(speech, (0, width - speech.shape[2]))
+        if self.training or exporting():
             values = self._steps(speech)
         else:
             lengths = (mask.sum(dim=1) * STEP_FRAMES).clamp(min=self.frames)

@@ -110,7 +110,7 @@ def blocked_features(options: Any, members: Sequence[Member], items: Sequence[It
                 raise UserError(f"{error}; {member.checkpoint.path} wants that") from error
             if reason and len(member.recipe.parts) == 1:
                 raise UserError(
-                    f"{member.checkpoint.path}: {feature.reasons['skipped']}, or answer a split of "
+                    f"{member.checkpoint.path}: {feature.reasons['model']}, or answer a split of "
                     "features/"
                 )
             if reason:
