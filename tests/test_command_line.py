@@ -126,7 +126,7 @@ def test_a_word_like_nothing_gets_no_suggestion(capsys):
 def test_a_wrong_choice_gets_the_nearest_right_one(capsys):
     line = mistake(capsys, "--mode speach")
     assert "--mode" in line
-    assert "'speach' is not one of speech, text, face, multimodal (did you mean speech?)" in line
+    assert "'speach' is not one of speech, face, text, multimodal (did you mean speech?)" in line
 
 
 def test_a_wrong_choice_of_preprocess_too(capsys):

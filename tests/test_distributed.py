@@ -17,7 +17,7 @@ from torch import nn
 from emotion import distributed
 from emotion.models.checkpoint import best_checkpoint
 from emotion.paths import HOME
-from emotion.records import Batch
+from emotion.records import Batch, Clock, Stream
 from emotion.training.loop import accumulate_gradient, augment, train_one_epoch
 from emotion.training.options import TrainOptions
 from emotion.training.run import build_engine, train, validation_model
@@ -99,7 +99,18 @@ def mixed_gradient(folder):
     inputs, soft = augment(engine, labelled, generator)
     engine.parallel.train()
     accumulate_gradient(engine, inputs, soft)
-    return {"inputs": tuple(inputs), "soft": soft, "gradients": gradients_of(engine.model)}
+    return {"inputs": stored(inputs), "soft": soft, "gradients": gradients_of(engine.model)}
+
+
+def stored(batch):
+    """A batch as plain values."""
+    return {n: tuple(stream) for n, stream in batch.streams.items()}, tuple(batch.clock), *batch[2:]
+
+
+def restored(values):
+    """A batch that was ``stored``."""
+    streams, clock, *mixing = values
+    return Batch({n: Stream(*stream) for n, stream in streams.items()}, Clock(*clock), *mixing)
 
 
 def gradients_of(model):
@@ -227,7 +238,7 @@ def test_a_step_of_two_processes_is_that_of_one_with_the_doubled_batch(folder, r
 def test_partners_of_two_processes_stay_inside_each_ones_parts(folder, ranks):
     """Both ranks' batches side by side, in one process: the mixed gradient is the same."""
     mixed = [result["mixed"] for result in ranks[0]]
-    shares = [Batch(*one["inputs"]) for one in mixed]
+    shares = [restored(one["inputs"]) for one in mixed]
     for share in shares:
         partner = torch.arange(6) + share.mix_offset
         assert (partner // 3 == torch.arange(6) // 3).all()  # micro-batches of three
@@ -244,14 +255,20 @@ def test_partners_of_two_processes_stay_inside_each_ones_parts(folder, ranks):
 
 def joined_batch(shares):
     """Batches one below the other, padded with zeros to the longest of each axis."""
-    fields = []
-    for parts in zip(*shares, strict=True):
+
+    def joined(batches):
+        return [below(parts) for parts in zip(*batches, strict=True)]
+
+    def below(parts):
         longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
         rows = parts[0].new_zeros(sum(map(len, parts)), *longest)
         for first, part in zip((0, len(parts[0])), parts, strict=True):
             rows[(slice(first, first + len(part)), *map(slice, part.shape[1:]))] = part
-        fields.append(rows)
-    return Batch(*fields)
+        return rows
+
+    streams = {n: Stream(*joined([b.streams[n] for b in shares])) for n in shares[0].streams}
+    clock = Clock(*joined([batch.clock for batch in shares]))
+    return Batch(streams, clock, *joined([batch[2:] for batch in shares]))
 
 
 def test_a_run_of_20_steps_at_lam_0_leaves_one_run_and_one_set_of_lines(folder, ranks):

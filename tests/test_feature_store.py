@@ -167,6 +167,16 @@ def test_the_manifest_comes_back_as_it_was(store):
     assert store.read_manifest("val") == []
 
 
+def test_columns_of_other_features_are_passed_over_and_missing_ones_mean_that_nobody_looked(store):
+    states = {"speech": "ok", "smell": "ok"}
+    record = RECORD._replace(states=states, facts={"frames": 3, "peak_db": -1.5, "strength": 9})
+    store.write_manifest("train", [record])
+    (found,) = store.read_manifest("train")
+    assert found.facts == {"frames": 3, "peak_db": -1.5}
+    assert [found.state(name) for name in ("speech", "video")] == ["ok", "missing"]
+    assert (found.fact("words"), found.fact("end", 2.0)) == (0.0, 2.0)
+
+
 @settings(max_examples=30)
 @given(
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=20),

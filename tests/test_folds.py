@@ -26,18 +26,12 @@ def record(stem, label="hap", speaker="", **changes):
         "face": label,
         "speech": label,
         "duration": 2.0,
-        "start": 0.0,
-        "end": 2.0,
-        "frames": 126,
-        "face_frames": 16,
-        "face_coverage": 1.0,
-        "words": 3,
-        "speech_state": "ok",
-        "video_state": "ok",
-        "embedding_state": "skipped",
-        "text_state": "ok",
+        "states": {"speech": "ok", "video": "ok", "embedding": "skipped", "text": "ok"},
+        "facts": {"start": 0.0, "end": 2.0, "frames": 126, "words": 3},
     }
-    return Record(**values | changes)
+    states = {k.removesuffix("_state"): v for k, v in changes.items() if k.endswith("_state")}
+    changes = {k: v for k, v in changes.items() if not k.endswith("_state")}
+    return Record(**values | {"states": values["states"] | states} | changes)
 
 
 @pytest.fixture

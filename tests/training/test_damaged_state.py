@@ -76,7 +76,7 @@ def test_a_part_is_of_another_kind(copy, key, bad):
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("key", ["model", "model_options", "class_names", "features"])
+@pytest.mark.parametrize("key", ["model", "recipe", "class_names", "features"])
 def test_a_part_of_the_model_is_of_another_kind(copy, key, bad):
     changed(copy[2], lambda content: content.update({key: bad}))
     assert told(copy)

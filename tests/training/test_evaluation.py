@@ -9,10 +9,11 @@ from torch import nn
 
 from emotion.errors import UserError
 from emotion.models.evaluate import evaluate, hide
-from emotion.records import Batch
+from emotion.records import Batch, Stream
 from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
 from emotion.training.memory import bytes_per_clip, free_memory, micro_batch_size
-from tests.training.engine import CPU, WIDTH, Linear, labelled
+from tests.model_batches import feature_batch
+from tests.training.engine import CPU, WIDTH, Linear, labelled, of_words, words_of
 
 # -- batch norm -----------------------------------------------------------------------------------
 
@@ -28,10 +29,11 @@ class Normed(nn.Module):
         self.by_length = by_length
 
     def forward(self, batch):
-        values = self.dropout(self.frozen(batch.text.transpose(1, 2)))
+        words = batch.streams["text"]
+        values = self.dropout(self.frozen(words.values.transpose(1, 2)))
         if not self.by_length:
             return {"text": self.norm(values).mean(2)}
-        lengths = batch.text_mask.sum(1)
+        lengths = words.mask.sum(1)
         return {n: self.norm(values[lengths == n]) for n in lengths.unique().tolist()}
 
 
@@ -41,7 +43,8 @@ def word_batches(sizes, shift=1.0):
     for number, size in enumerate(sizes):
         text = rng.standard_normal((size, 8, WIDTH)) * 2 + shift * number
         mask = torch.arange(8) < torch.from_numpy(rng.integers(5, 9, size))[:, None]
-        batches.append(Batch(text=torch.from_numpy(text.astype(np.float32)), text_mask=mask))
+        words = torch.from_numpy(text.astype(np.float32))
+        batches.append(Batch({"text": Stream(words, mask, torch.full(mask.shape, torch.nan))}))
     return batches
 
 
@@ -53,7 +56,7 @@ def test_batch_norm_gets_the_statistics_of_the_whole_set(by_length):
     model.norm.momentum = 0.03
     model.train()
     reestimate_batch_norm(model, batches)
-    values = torch.cat([batch.text for batch in batches]).flatten(0, 1)
+    values = torch.cat([batch.streams["text"].values for batch in batches]).flatten(0, 1)
     scale = 1 / (1 + model.frozen.eps) ** 0.5  # the frozen norm before it
     torch.testing.assert_close(model.norm.running_mean, values.mean(0) * scale)
     torch.testing.assert_close(
@@ -94,31 +97,23 @@ def test_answers_come_in_the_order_wanted_whatever_the_batches():
     order = [data[1].ids[0], data[0].ids[2], data[0].ids[0], data[1].ids[1], data[0].ids[1]]
     found = evaluate(model, data, order, CPU)
     assert found.ids == order
-    values = torch.cat([part.inputs.text for part in data])[[3, 2, 0, 4, 1]]
+    values = torch.cat([words_of(part) for part in data])[[3, 2, 0, 4, 1]]
     torch.testing.assert_close(
-        torch.from_numpy(found.logits["text"]), model(Batch(text=values))["text"].detach()
+        torch.from_numpy(found.logits["text"]), model(of_words(values))["text"].detach()
     )
     assert found.targets.tolist() == torch.cat([d.targets for d in data])[[3, 2, 0, 4, 1]].tolist()
     assert not model.training
 
 
 def test_hiding_a_modality_masks_it_and_nothing_else():
-    batch = Batch(
-        speech=torch.ones(2, 128, 32),
-        speech_frames=torch.tensor([32, 20]),
-        speech_present=torch.tensor([True, True]),
-        face=torch.ones(2, 3, 512),
-        face_mask=torch.ones(2, 3, dtype=torch.bool),
-        text=torch.ones(2, 1, WIDTH),
-        text_mask=torch.ones(2, 1, dtype=torch.bool),
-    )
-    silent = hide(batch, "speech")
-    assert not silent.speech.any()
-    assert not silent.speech_present.any()
-    assert torch.equal(silent.speech_frames, batch.speech_frames)
-    assert not hide(batch, "face").face_mask.any()
-    assert not hide(batch, "text").text_mask.any()
-    assert hide(batch, "text").face_mask.all()
+    batch = feature_batch()
+    for name in batch.streams:
+        hidden = hide(batch, name)
+        assert not hidden.streams[name].mask.any()
+        assert hidden.clock is batch.clock
+        for other, stream in batch.streams.items():
+            if other != name:
+                assert hidden.streams[other] is stream
     assert hide(batch, "") is batch
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from emotion.inputs.vectors import without_times
 from emotion.models.checkpoint import load_checkpoint
 from emotion.models.devices import loader_workers
 from emotion.training.setup import build_task
@@ -54,7 +55,7 @@ def test_sixteen_workers_train_on_a_small_machine(features, tmp_path, monkeypatc
 def test_features_that_are_not_finite_are_one_line_that_names_the_file(tmp_path):
     store = make_features(tmp_path / "features", clips={"train": 8, "val": 7})
     words = np.full((3, 12), np.nan, np.float32)
-    store.write_text("train", "train003", words)
+    store.write("train", "text", "train003", without_times(words))
     message = refused(tmp_path / "features", tmp_path / "logs", mixup_prob=0.0)
     assert re.search(r"text/train003.npz: damaged \(it holds values that are not finite\)", message)
 
@@ -63,7 +64,7 @@ def test_face_model_auto_takes_what_is_there_and_says_so(features, tmp_path, cap
     make_features(tmp_path, clips={"train": 4, "val": 2}, modalities=("video",))
     for folder, model in ((tmp_path, "resnet3d"), (features, "attention_lstm")):
         task = build_task(options_of(folder, tmp_path, "face"))
-        assert task.model_options.face_model == model
+        assert task.recipe.part("face").encoder == model
         assert f"--face_model auto: {model}" in capsys.readouterr().err
 
 
