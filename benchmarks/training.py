@@ -30,9 +30,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 import torch
 
-from emotion.data.mixing import draw_mixture, mix_inside, mix_spectrograms
+from emotion import registry
+from emotion.data.mixing import draw_mixture, mix_inputs, mix_inside
 from emotion.inputs.spec_augment import spec_augment
-from emotion.inputs.store import MODALITY_FOLDERS, FeatureStore
+from emotion.inputs.store import FeatureStore
 from emotion.machine import cores
 from emotion.models.devices import choose_device
 from emotion.paths import HOME
@@ -144,19 +145,19 @@ def loader_seconds(loaders: Loaders, clips: int = 64) -> float:
 
 def spec_augment_seconds(engine: Engine, labelled: Any, times: int = 10) -> float:
     """SpecAugment of one batch; 0 where there is no speech."""
-    batch = labelled.inputs
-    if batch.speech is None:
+    part = next((p for p in engine.augmentation.parts if p.kind == registry.SPECTROGRAM), None)
+    if part is None:
         return 0.0
-    generator = torch.Generator().manual_seed(0)
-    warp = engine.augmentation.warp
-    work = lambda: [spec_augment(batch, generator, warp) for _ in range(times)]  # noqa: E731
+    stream, generator = labelled.inputs.streams[part.modality], torch.Generator().manual_seed(0)
+    warp = len(engine.augmentation.parts) == 1
+    work = lambda: [spec_augment(stream, generator, warp) for _ in range(times)]  # noqa: E731
     return seconds(engine.device, work) / times
 
 
 def mixup_seconds(engine: Engine, labelled: Any, times: int = 10) -> float:
     """Mixup of one batch."""
     mixture = draw_mixture([len(labelled.ids)], 0.5, 1.0, torch.Generator().manual_seed(0))
-    mix = mix_spectrograms if engine.augmentation.mix_spectrograms else mix_inside
+    mix = mix_inputs if engine.augmentation.mix_inputs else mix_inside
     work = lambda: [mix(labelled.inputs, mixture) for _ in range(times)]  # noqa: E731
     return seconds(engine.device, work) / times
 
@@ -198,9 +199,8 @@ def make_large(root: Path, clips: int, frames: tuple[int, int]) -> None:
 
 def link(store: FeatureStore, split: str, old: Any, new: Any) -> None:
     """A clip's files under another name."""
-    for modality in MODALITY_FOLDERS:
-        names = (old.id, new.id) if modality == "text" else (old.stem, new.stem)
-        source, target = (store.path(split, modality, name) for name in names)
+    for feature in registry.FEATURES:
+        source, target = (store.path(split, feature, r.stem, r.id) for r in (old, new))
         if source.exists() and not target.exists():
             os.link(source, target)
 

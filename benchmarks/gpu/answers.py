@@ -17,16 +17,20 @@ from benchmarks.gpu.material import engine_of, features_of, in_float32, options_
 from benchmarks.gpu.rows import LeftOut, Section, promise
 from emotion.clock import FRAME_SECONDS, N_MELS
 from emotion.corpora.qia2020 import EMOTIONS
+from emotion.data.dataset import Sample, collate
 from emotion.errors import UserError
+from emotion.inputs.extraction import ExtractedClip, Extractor
+from emotion.inputs.media import Media
+from emotion.inputs.vectors import Vectors
+from emotion.inputs.video import MediaInfo
 from emotion.models.checkpoint import describe, save_checkpoint
 from emotion.paths import HOME
 from emotion.prediction.inputs import Item, find_items
 from emotion.prediction.members import load_members
 from emotion.prediction.predictor import Predictor
-from emotion.prediction.reading import Features
 from emotion.prediction.recording import Recording, Span, WindowReader, spans_of
 from emotion.prediction.run import predict
-from emotion.records import Clip, Labels
+from emotion.records import Clip, ClipFeatures, Labels
 from emotion.training import loop
 from emotion.training.run import train
 from tests.features import face_track
@@ -77,7 +81,7 @@ def weights_of(section: Section, name: str) -> Path:
             if isinstance(module, nn.Linear):
                 module.weight.mul_(3.0)
     model = settle(engine.model, next(iter(loaders.train)).inputs)
-    content = describe(model, task.model_options, task.class_names, task.feature_settings, 3, {})
+    content = describe(model, task.recipe, task.class_names, task.feature_settings, 3, {})
     save_checkpoint(path, content)
     return path
 
@@ -108,13 +112,23 @@ class Long(NamedTuple):
     recording: Recording  # its faces
     log_mel: np.ndarray  # float16 (128, T)
 
-    def window(self, span: Span) -> Features:
+    def window(self, span: Span) -> ClipFeatures:
         """Faces as a recording cuts them, and the spectrogram of the same time."""
-        features = self.recording.window(span)
+        record, values = self.recording.window(span)
         first, last = round(span.start / FRAME_SECONDS), round(span.end / FRAME_SECONDS)
-        features.store.kept["speech"] = self.log_mel[:, first:last]
-        frames = features.store.kept["speech"].shape[1]
-        return features._replace(record=features.record._replace(speech_state="ok", frames=frames))
+        speech = self.log_mel[:, first:last]
+        states = record.states | {"speech": "ok"}
+        facts = record.facts | {"start": 0.0, "frames": speech.shape[1]}
+        return ExtractedClip(
+            record._replace(states=states, facts=facts), values | {"speech": speech}
+        )
+
+
+class Silent(Media):
+    """A film without a sound, of so many seconds, that nobody has to open."""
+
+    info = MediaInfo(LONG, False, True)
+    duration = LONG
 
 
 def same_timeline(section: Section) -> dict[str, Any]:
@@ -135,12 +149,15 @@ def windows(weights: Path, device: str) -> np.ndarray:
     frames = round(LONG / FRAME_SECONDS)
     track = face_track(2, frames, 1.0, rng)
     embedding = rng.standard_normal((len(track.time), 512)).astype(np.float16) / 20
-    settings = members[0].settings
-    faces = Recording(LONG, settings, None, -np.inf, track, embedding)
+    clip = Clip("long", "long", Path("long.mp4"), "test", None, Labels(), None)
+    (reading,) = predictor.readings
+    extractor = Extractor(dict(reading.settings), None, features=reading.features)
+    values = {"video": track, "embedding": Vectors(embedding, track.time, track.found)}
+    faces = Recording(Silent(clip), values, extractor)
     long = Long(faces, rng.random((N_MELS, frames), np.float32).astype(np.float16))
-    item = Item(Clip("long", "long", Path("long.mp4"), "test", None, Labels(), None))
+    item = Item(clip)
     spans = spans_of(LONG, 4.0, 1.0)
-    reader = WindowReader(predictor.reader([item]), {settings: long}, spans)
+    reader = WindowReader(predictor.reader([item]), {reading.settings: long}, spans)
     read = [reader[row] for row in range(len(spans))]
     answered = predictor.answer_batch(read, reader.items)
     return np.stack([answer.probabilities for answer in answered])
@@ -182,18 +199,19 @@ def session_difference(section: Section, weights: Path, session: Any) -> float:
     names = [one.name for one in session.get_inputs()]
     differences = []
     for prepared, answer in zip(read, answered, strict=True):
-        fed = {name: feed(prepared.samples[0][0], name) for name in names}
+        every = feed(prepared.samples[0][0])
+        fed = {name: every[name] for name in names}
         said = session.run(None, fed)[0][0]
         differences.append(float(np.abs(said - answer.probabilities).max()))
     return max(differences)
 
 
-def feed(sample: Any, name: str) -> np.ndarray:
-    """One clip's input by name, with an axis of clips."""
-    if name == "text_mask":
-        return np.ones((1, len(sample.text)), bool)
-    value = np.asarray(getattr(sample, name))[None]
-    return value.astype(np.float32) if value.dtype == np.float16 else value
+def feed(sample: Sample) -> dict[str, np.ndarray]:
+    """One clip's inputs by name, with an axis of clips."""
+    fed = {}
+    for name, stream in collate([sample]).inputs.streams.items():
+        fed |= {name: stream.values.numpy(), f"{name}_mask": stream.mask.numpy()}
+    return fed
 
 
 def resumed(section: Section, mode: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def measure(section: Section, name: str, flags: dict[str, Any], variant: str) ->
     first_step = time.monotonic() - started
     inputs, soft = augment(engine, next(iter(loaders.train)), torch.Generator().manual_seed(0))
     bare_steps(engine, inputs, soft, 1)
-    whole = len(inputs[next(n for n, v in enumerate(inputs) if v is not None)])
+    whole = len(next(iter(inputs.streams.values())).mask)
     rounds = 2 if section.on_gpu and name.startswith("speech") else 1
     short, real, bare, losses = [], [], [], []
     for number in range(1, rounds + 1):

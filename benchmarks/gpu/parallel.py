@@ -75,7 +75,7 @@ class Halves(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Logits (B, classes) by head."""
-        size = len(next(value for value in batch if value is not None))
+        size = len(next(iter(batch.streams.values())).mask)
         parts = [
             self.module(take(batch, first, last))
             for first, last in ((0, size // 2), (size // 2, size))

@@ -16,13 +16,13 @@ from facenet_pytorch import InceptionResnetV1
 from matplotlib.cbook import get_sample_data
 
 from benchmarks.gpu.rows import Section, promise
-from emotion.frozen.vggface import embed_faces
+from emotion.frozen.vggface import FaceEmbedder, embed_faces
 from emotion.inputs.crops import detect_every, shows_face
-from emotion.inputs.extraction import FeatureSettings, Tools
-from emotion.inputs.faces import track_faces
+from emotion.inputs.faces import FaceDetector, track_faces
 from emotion.machine import allow_tf32
 from emotion.workers import Crew, Lost, answers
 
+FACE_STRIDE, JPEG_QUALITY = 8, 88  # as preprocess.py has them by default
 EVERY = 0.128  # seconds between two sampled frames
 ROUNDS = 3  # over the same films, to see whether memory grows
 GROWTH = 1.02  # of the memory in use after the first round
@@ -89,13 +89,25 @@ def draw(film: Film) -> list[np.ndarray]:
     return pictures
 
 
+class Tools(NamedTuple):
+    """The networks of one process."""
+
+    detector: FaceDetector
+    embedder: FaceEmbedder
+
+    @classmethod
+    def on(cls, weights: Path, device: str) -> "Tools":
+        """Both, on a device."""
+        return cls(FaceDetector(device), FaceEmbedder(weights, device))
+
+
 def extract(film: Film, tools: Tools) -> tuple[np.ndarray, np.ndarray, float]:
     """Boxes (F, 4), embeddings (F, 512), and seconds that the networks took."""
-    frames, settings = draw(film), FeatureSettings()
+    frames = draw(film)
     started = time.perf_counter()
     times = np.arange(len(frames)) * EVERY
-    every = detect_every(settings)
-    track = track_faces(times, frames, tools.detector, settings.jpeg_quality, every)
+    every = detect_every(FACE_STRIDE)
+    track = track_faces(times, frames, tools.detector, JPEG_QUALITY, every)
     if not shows_face(track.found):
         raise AssertionError(f"no face is found in film {film.seed}")
     embedding = embed_faces(track, tools.embedder)
@@ -105,8 +117,8 @@ def extract(film: Film, tools: Tools) -> tuple[np.ndarray, np.ndarray, float]:
 def compare(section: Section, weights: Path, device: str) -> dict[str, Any]:
     """Boxes and embeddings of one film on the device and on a CPU."""
     film = films(section)[0]
-    boxes, embedded, _ = extract(film, Tools(weights, device))
-    wanted, expected, _ = extract(film, Tools(weights, "cpu"))
+    boxes, embedded, _ = extract(film, Tools.on(weights, device))
+    wanted, expected, _ = extract(film, Tools.on(weights, "cpu"))
     moved = float(np.nanmax(np.abs(boxes - wanted)))
     same = np.isfinite(boxes).all(1) == np.isfinite(wanted).all(1)
     cosine = float((embedded.astype(np.float32) * expected.astype(np.float32)).sum(1).min())
@@ -118,7 +130,7 @@ def compare(section: Section, weights: Path, device: str) -> dict[str, Any]:
 def flat_memory(section: Section, weights: Path, device: str) -> dict[str, Any]:
     """Clips a second of one process, and its memory after each round over the films."""
     few = films(section)[: max(1, section.sizes.films // 16)]
-    tools = Tools(weights, device)
+    tools = Tools.on(weights, device)
     spent, held = [], []
     for _ in range(ROUNDS):
         spent.append(sum(extract(film, tools)[2] for film in few))
@@ -156,7 +168,7 @@ def prepare(number: int, weights: Path, device: str) -> None:
     """A worker's networks, built and warm."""
     allow_tf32(False)
     torch.set_num_threads(1)
-    _worker["tools"] = Tools(weights, device)
+    _worker["tools"] = Tools.on(weights, device)
     extract(Film(number, 2, 180), _worker["tools"])
 
 

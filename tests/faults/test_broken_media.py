@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from emotion.inputs.store import FeatureStore
+from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.preprocessing.run import PreprocessOptions, preprocess
 from tests.faults.media import NAMES, flipped, long_sound, odd_clips, tenths
 
@@ -61,17 +61,19 @@ def unexplained(store, records, failures):
     wrong = []
     for stem, record in records.items():
         explained = reasons.get(stem, REASONS[0]).startswith(REASONS)
-        failed = "failed" in (record.speech_state, record.video_state)
+        failed = "failed" in (record.state("speech"), record.state("video"))
         if failed != (stem in reasons) or not explained or not _sound_is_whole(store, record):
             wrong.append((stem, reasons.get(stem)))
     return wrong
 
 
 def _sound_is_whole(store, record):
-    if record.speech_state != "ok":
+    if record.state("speech") != "ok":
         return True
-    log_mel = store.read_array("train", "speech", record.stem)  # refuses what is not finite
-    return log_mel.shape == (128, record.frames) and 0 <= log_mel.min() <= log_mel.max() <= 1
+    log_mel = StoredClip(store, "train", record).read("speech")  # refuses what is not finite
+    return (
+        log_mel.shape == (128, record.fact("frames")) and 0 <= log_mel.min() <= log_mel.max() <= 1
+    )
 
 
 def broken(folder, odd, seed, flips):
@@ -95,7 +97,7 @@ def test_odd_clips_give_what_they_hold(odd, train, tally):
     for path in odd.values():
         shutil.copy(path, train)
     store, records, failures = extract(train)
-    found = {n: (r.speech_state, r.video_state == "no_face") for n, r in records.items()}
+    found = {n: (r.state("speech"), r.state("video") == "no_face") for n, r in records.items()}
     wrong = {name for name in WITHOUT_FAILURE if found[name] != WITHOUT_FAILURE[name]}
     wrong |= {name for name, _ in unexplained(store, records, failures)}
     tally("odd clips", len(found), len(wrong))
@@ -135,8 +137,8 @@ def check_broken(odd, train, tally, seed, flips, **running):
     print({"ok": count + 1 - len({failure.stem for failure in failures}), **outcomes})
     tally("broken clips", count, len(wrong))
     assert len(records) == count + 1
-    assert records["whole"].speech_state == "ok"
-    assert records["picture"].speech_state == "ok"
+    assert records["whole"].state("speech") == "ok"
+    assert records["picture"].state("speech") == "ok"
     assert not wrong
 
 
@@ -149,4 +151,4 @@ def test_a_clip_that_never_ends_and_one_that_kills_its_worker_cost_themselves(od
     tally("hanging clips")
     assert [failure.stem for failure in failures] == ["endless"]
     assert failures[0].reason == "took longer than 5 s (--clip_timeout)"
-    assert {records[stem].speech_state for stem in ("whole", "zlast")} == {"ok"}
+    assert {records[stem].state("speech") for stem in ("whole", "zlast")} == {"ok"}

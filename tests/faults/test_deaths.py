@@ -11,7 +11,7 @@ import pytest
 
 from emotion.data.faults import Ledger, told_in_one_line
 from emotion.errors import UserError
-from emotion.inputs.store import FeatureStore
+from emotion.inputs.store import StoredClip
 from emotion.models.checkpoint import load_checkpoint
 from emotion.paths import HOME
 from emotion.training import logbook, run
@@ -33,19 +33,19 @@ def test_a_loader_process_that_dies_names_its_clip(tmp_path, tally, monkeypatch)
     monkeypatch.setattr(logbook, "draw_confusion", lambda *_: None)
     make_features(tmp_path / "f", clips={"train": 4, "val": 2}, modalities=("text",))
     assert run.train(options_of(tmp_path / "f", tmp_path / "straight", num_workers=1)) == 0
-    read = FeatureStore.read_text
+    read = StoredClip.read
     main = os.getpid()
 
-    def die_at(store, split, name):
-        if os.getpid() != main and name == "train002":
+    def die_at(clip, feature):
+        if os.getpid() != main and clip.record.stem == "train002":
             os.kill(os.getpid(), signal.SIGKILL)
-        return read(store, split, name)
+        return read(clip, feature)
 
-    monkeypatch.setattr(FeatureStore, "read_text", die_at)
+    monkeypatch.setattr(StoredClip, "read", die_at)
     tally("dead loader processes")
     with pytest.raises(UserError, match=r"died at the clip train002 .*--resume True"):
         run.train(options_of(tmp_path / "f", tmp_path / "logs", num_workers=1))
-    monkeypatch.setattr(FeatureStore, "read_text", read)
+    monkeypatch.setattr(StoredClip, "read", read)
     assert load_checkpoint(tmp_path / "logs" / "text" / "run" / "last.pth").epoch == -1
     again = options_of(tmp_path / "f", tmp_path / "logs", num_workers=1, resume=True)
     assert run.train(again) == 0

@@ -9,14 +9,17 @@ import pytest
 import torch
 
 from emotion.corpora.loading import load_corpus
-from emotion.data.dataset import FeatureDataset, Inputs
+from emotion.data.dataset import FeatureDataset
 from emotion.data.examples import Example
 from emotion.errors import UserError
-from emotion.frozen.vggface import FaceEmbedder
-from emotion.inputs.store import FeatureStore
+from emotion.frozen.vggface import FaceEmbedder, read_clock
+from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.inputs.words import TextError, read_word_embeddings
 from emotion.models.checkpoint import FORMAT, KEYS, load_checkpoint
+from emotion.records import Record
+from emotion.registry import FEATURES
 from tests.features import make_features
+from tests.recipes import recipe_of
 
 
 class Bomb:
@@ -83,12 +86,10 @@ def objects(path, bomb):
             np.save(file, array, allow_pickle=True)
 
 
+RECORD = Record("clip", "clip", "", "", "", "", 1.0, dict.fromkeys(FEATURES, "ok"), {})
 READERS = {
-    "speech": lambda store: store.read_array("train", "speech", "clip"),
-    "embedding": lambda store: store.read_array("train", "embedding", "clip"),
-    "text": lambda store: store.read_text("train", "clip"),
-    "video": lambda store: store.read_faces("train", "clip"),
-    "clock": lambda store: store.read_face_clock("train", "clip"),
+    **{name: lambda clip, name=name: clip.read(name) for name in FEATURES},
+    "clock": lambda clip: clip.read_with("video", read_clock),
 }
 
 
@@ -101,7 +102,7 @@ def test_features_run_nothing(tmp_path, bomb, tally, write, reader):
     write(path, bomb)
     tally("pickle bombs")
     with pytest.raises(UserError, match="damaged"):
-        READERS[reader](store)
+        READERS[reader](StoredClip(store, "train", RECORD))
 
 
 @pytest.mark.parametrize("write", [plain, objects])
@@ -132,9 +133,9 @@ def test_clip_names_cannot_leave_the_features(tmp_path, tally, name):
     store = FeatureStore(tmp_path / "features")
     tally("names")
     with pytest.raises(UserError, match="no file name"):
-        store.write_array("train", "speech", name, np.zeros((128, 3), np.float16))
+        store.write("train", "speech", name, np.zeros((128, 3), np.float16))
     with pytest.raises(UserError, match="no file name"):
-        store.read_text("train", name)
+        StoredClip(store, "train", RECORD._replace(id=name)).read("text")
     assert not list(tmp_path.iterdir())
 
 
@@ -155,6 +156,6 @@ def test_a_manifest_cannot_make_training_read_elsewhere(tmp_path, tally):
     store = make_features(tmp_path / "features", clips={"train": 1}, modalities=("text",))
     record = store.read_manifest("train")[0]._replace(id="../../../secret")
     tally("names")
-    dataset = FeatureDataset(store, [Example("train", record, 0, 0, 0)], Inputs(text=True))
+    dataset = FeatureDataset(store, [Example("train", record, 0, 0, 0)], recipe_of("text"))
     with pytest.raises(UserError, match="no file name"):
         dataset[0, 0]

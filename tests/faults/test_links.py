@@ -81,7 +81,7 @@ def test_features_may_be_a_link_themselves(corpus, tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "features").symlink_to(tmp_path / "disk")
     assert preprocess(options(corpus, tmp_path / "features", corpus="table")) == 0
-    assert FeatureStore(tmp_path / "disk").read_manifest("all")[0].speech_state == "ok"
+    assert FeatureStore(tmp_path / "disk").read_manifest("all")[0].state("speech") == "ok"
 
 
 @pytest.mark.parametrize("name", ["text", "text/run", "text/run/fold_1"])

@@ -5,12 +5,14 @@ import pytest
 import torch
 
 from emotion.errors import UserError
+from emotion.inputs.store import StoredClip
+from emotion.inputs.vectors import without_times
 from emotion.models.checkpoint import load_checkpoint
 from emotion.training import run
 from emotion.training.loop import train_one_epoch
 from tests.features import make_features
 from tests.training.conftest import quickly  # noqa: F401
-from tests.training.engine import Linear, engine_of, labelled
+from tests.training.engine import Linear, engine_of, labelled, words_of
 from tests.training.runs import metrics_of, options_of, run_of
 
 
@@ -48,11 +50,10 @@ def test_features_that_are_not_finite_are_named(tmp_path, tally, modality, split
     mode = {"embedding": "face"}.get(modality, modality)
     path = store.path(split, modality, f"{split}000")
     if modality == "text":
-        store.write_text(split, f"{split}000", np.full((2, 12), value, np.float32))
+        words = without_times(np.full((2, 12), value, np.float32))
+        store.write(split, "text", f"{split}000", words)
     else:
-        store.write_array(
-            split, modality, f"{split}000", np.full_like(np.load(path), value, np.float16)
-        )
+        np.save(path, np.full_like(np.load(path), value, np.float16))
     tally("numbers")
     with pytest.raises(UserError, match="not finite") as caught:
         run.train(options_of(tmp_path / "f", tmp_path / "logs", mode, n_epoch=1))
@@ -98,7 +99,7 @@ def test_arrays_of_another_kind_are_named(tmp_path, tally, damage):
 
 def test_words_of_another_width_are_named(tmp_path, tally):
     store = make_features(tmp_path / "f", clips={"train": 2, "val": 1}, modalities=("text",))
-    store.write_text("train", "train001", np.zeros((2, 7), np.float32))
+    store.write("train", "text", "train001", without_times(np.zeros((2, 7), np.float32)))
     tally("features")
     with pytest.raises(UserError, match=r"train001.npz: damaged, or of other features"):
         run.train(options_of(tmp_path / "f", tmp_path / "logs", n_epoch=1))
@@ -106,8 +107,10 @@ def test_words_of_another_width_are_named(tmp_path, tally):
 
 def test_crops_that_are_no_pictures_are_named(tmp_path, tally):
     store = make_features(tmp_path / "f", clips={"train": 2, "val": 1}, frames=(20, 24))
-    track = store.read_faces("train", "train001")
-    store.write_faces("train", "train001", track._replace(jpeg=[b"none"] * len(track.jpeg)))
+    record = store.read_manifest("train")[1]
+    track = StoredClip(store, "train", record).read("video")
+    no_pictures = track._replace(jpeg=[b"none"] * len(track.jpeg))
+    store.write("train", "video", record.stem, no_pictures)
     tally("features")
     flags = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
     with pytest.raises(UserError, match=r"train001.npz: damaged"):
@@ -117,7 +120,7 @@ def test_crops_that_are_no_pictures_are_named(tmp_path, tally):
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_gradients_that_overflow_are_left_out_and_counted(tally):
     data = labelled(6)
-    data.inputs.text.mul_(100)
+    words_of(data).mul_(100)
     engine = engine_of(Linear(), scaler=torch.amp.GradScaler("cpu", init_scale=2.0**127))
     tally("numbers")
     train_one_epoch(engine, [data, data], 2, 0)
@@ -136,7 +139,7 @@ def test_small_sets_train(features, tmp_path, tally, case):
     """Validation has 2 clips of 2 classes of 7, fewer than a batch."""
     mode, flags = SMALL[case]
     tally("small sets")
-    sizes = {"sequence_length": 8, "n_epoch": 2}
+    sizes = {"n_epoch": 2}
     rows = metrics_of(run_of(features, tmp_path, mode, **sizes | flags))
     assert len(rows) == 2
     for name in ("train_loss", "valid_loss", "valid_acc", "valid_ua", "valid_macro_f1"):

@@ -91,7 +91,13 @@ def test_numbers_stay_numbers():
 def test_manifest_and_failures_give_back_every_name(tmp_path):
     store = make_features(tmp_path, clips={"all": len(FORMULAS)})
     records = [
-        record._replace(stem=name, id=name, speaker=name, integrated=name, peak_db=-27.5)
+        record._replace(
+            stem=name,
+            id=name,
+            speaker=name,
+            integrated=name,
+            facts=record.facts | {"peak_db": -27.5},
+        )
         for record, name in zip(store.read_manifest("all"), FORMULAS, strict=True)
     ]
     store = FeatureStore(tmp_path)
