@@ -26,7 +26,7 @@ $(INSTALLED): $(wildcard requirements*.txt) constraints.txt
 CORPUS := demo/qia2020/.done
 FEATURES := demo/features/.done
 TRAIN := $(PY) train.py --features_dir demo/features --logs_dir demo/logs --resume True \
-  --num_workers 1 --pretrained false --batch_size 16 --bn_samples 64
+  --num_workers 1 --pretrained false --batch_size 16
 LOGS := demo/logs
 SINGLE := $(LOGS)/speech/demo/result.json $(LOGS)/face/resnet3d/result.json $(LOGS)/text/demo/result.json
 FACE := --face_model resnet3d --face_frames 8 --face_size 32

@@ -42,7 +42,7 @@ RUNS = {
     "face": {"mode": "face", "face_model": "attention_lstm"},
     "face mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn"},
     "face resnet3d": {"mode": "face", **CROPS},
-    "fused aligned": {"mode": "multimodal", **FUSED, "lam": 0.5, "modality_dropout": 0.2},
+    "fused aligned": {"mode": "multimodal", **FUSED, "lam": 0.5},
     "fused concat": {"mode": "multimodal", **FUSED, "fusion": "concat", **CROPS},
 }  # fmt: skip
 
@@ -56,7 +56,7 @@ def golden_run(name: str, folder: Path) -> dict:
     settings = {
         "exp_name": name.replace(" ", "_"), "features_dir": str(features), "n_epoch": 1,
         "logs_dir": str(folder / "logs"), "batch_size": 4, "num_workers": 0, "threads": 1,
-        "pretrained": "false", "hidden": 16, "bn_samples": 8, "warmup": 0.0, "device": "cpu",
+        "pretrained": "false", "hidden": 16, "warmup": 0.0, "device": "cpu",
     }  # fmt: skip
     options = TrainOptions(**settings | RUNS[name])
     assert train(options) == 0

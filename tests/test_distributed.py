@@ -49,7 +49,7 @@ def options_of(folder, **flags):
 
 def validate(folder):
     """Scores of an untrained model on 7 clips, its batch norms estimated anew."""
-    options = options_of(folder, batch_size=2, bn_samples=8)
+    options = options_of(folder, batch_size=2)
     task = build_task(options)
     loaders = Loaders(task, options, CPU)
     engine = build_engine(options, task, build_initial_model(options, task), loaders, CPU)
@@ -64,8 +64,6 @@ def step(folder, batch_size):
         folder,
         batch_size=batch_size,
         micro_batch="2",
-        accumulate=2,
-        clip_norm=0.5,
         optim="sgd",
         learning_rate=0.1,
         mixup_alpha=0.0,
@@ -79,11 +77,10 @@ def step(folder, batch_size):
 
 def engine_without_chance(folder, **flags):
     """A multitask engine, its batch norms frozen and nothing dropped, and its loaders."""
-    options = options_of(
-        folder, freeze_backbone=True, modality_dropout=0.0, spec_augment=False, **flags
-    )
+    options = options_of(folder, freeze_backbone=True, spec_augment=False, **flags)
     task = build_task(options)
     model = build_initial_model(options, task)
+    model.modality_dropout = 0.0
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -127,7 +124,7 @@ def work(folder):
         results["gathered"] = distributed.gather(f"rank {distributed.rank()}")
         rank = distributed.rank()
     os.environ["MASTER_PORT"] = os.environ["SECOND_PORT"]
-    train(options_of(folder, n_epoch=1, batch_size=1, lam=0.0, bn_samples=4))
+    train(options_of(folder, n_epoch=1, batch_size=1, lam=0.0))
     torch.save(results, folder / f"rank{rank}.pth")
 
 

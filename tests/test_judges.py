@@ -30,7 +30,7 @@ def experiment(tmp_path_factory):
     root = tmp_path_factory.mktemp("judges")
     features = root / "features"
     make_features(features, clips={"all": CLIPS}, text_dim=12, speakers=SPEAKERS, n_classes=3)
-    flags = {"n_folds": FOLDS, "fold": 0, "valid_folds": [1, 2], "n_epoch": 1}
+    flags = {"n_folds": FOLDS, "fold": 0, "valid_fold": [1, 2], "n_epoch": 1}
     return features, run_of(features, root / "logs", **flags)
 
 

@@ -218,7 +218,7 @@ def resumed(section: Section, mode: str) -> dict[str, Any]:
     """Two epochs at once, and two with a stop in the second: scores of both runs."""
     sizes = section.sizes
     flags = {"n_epoch": 2, "batch_size": min(sizes.batch, sizes.clips // 4), "num_workers": 0}
-    flags |= {"speech_frames": sizes.speech_frames, "bn_samples": 16, "overwrite": True}
+    flags |= {"speech_frames": sizes.speech_frames, "overwrite": True}
     whole = section.scratch / "logs" / mode / "whole"
     again = section.scratch / "logs" / mode / "again"
     for folder in (whole, again):

@@ -23,7 +23,8 @@ def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **ext
     """A dataclass field that ``parse`` turns into ``--name``.
 
     ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive. A
-    switch may stand alone: ``--name`` is ``--name True``.
+    switch may stand alone: ``--name`` is ``--name True``. With ``several`` in ``extra`` more values
+    than one are a list.
     """
     metadata = {"help": help, "group": group, "choices": tuple(choices), **extra}
     if isinstance(default, list):
@@ -182,11 +183,20 @@ def _add_argument(group: argparse._ArgumentGroup, field: dataclasses.Field) -> N
     }
     if many:
         arguments["nargs"] = "+"
+    if field.metadata.get("several"):
+        arguments |= {"nargs": "+", "action": _OneOrMore}
     if kind is bool:
         arguments |= {"nargs": "?", "const": True}
     if field.metadata.get("required"):
         arguments["required"] = True
     group.add_argument(f"--{field.name}", **arguments)
+
+
+class _OneOrMore(argparse.Action):
+    """One value stays itself, several are a list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
 
 
 def _metavar(kind: type, field: dataclasses.Field) -> str:

@@ -37,7 +37,7 @@ def trained(tmp_path_factory):
     """Features of one split and a run on a fold of them."""
     root = tmp_path_factory.mktemp("lists")
     make_features(root / "features", clips={"all": 24}, speakers=8, n_classes=3, text_dim=12)
-    flags = {"n_folds": 4, "n_epoch": 1, "seeds": [0]}
+    flags = {"n_folds": 4, "n_epoch": 1, "seed": [0]}
     return root / "features", run_of(root / "features", root / "logs", fold=1, **flags)
 
 
@@ -162,7 +162,7 @@ def test_a_damaged_result_is_no_result(trained, run, tally):
     for content in (b"", b"{", b"{}", b"[]"):
         path.write_bytes(content)
         assert read_result(run) is None
-        run_of(features, folder.parent.parent, fold=1, n_folds=4, n_epoch=1, seeds=[0], resume=True)
+        run_of(features, folder.parent.parent, fold=1, n_folds=4, n_epoch=1, seed=[0], resume=True)
         assert json.loads(path.read_text()) == whole
     tally("result.json", 4)
 

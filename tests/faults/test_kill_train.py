@@ -23,7 +23,7 @@ MODES = {
     "face_mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn", **MLSTM},
     "text": {"mode": "text"},
     "text_mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn", **MLSTM},
-    "multimodal": {"mode": "multimodal", "modality_dropout": 0.3, "ema": 0.9},
+    "multimodal": {"mode": "multimodal", "ema": 0.9},
     "multimodal_resnet3d": {"mode": "multimodal", "lam": 0, "fusion": "concat", **CROPS},
 }
 

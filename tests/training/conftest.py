@@ -50,5 +50,5 @@ def finished(features, tmp_path_factory):
     """A finished text run of four epochs, and what it printed."""
     logs = tmp_path_factory.mktemp("logs")
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        folder = run_of(features, logs, n_epoch=4, learning_rate=1e-2, keep=2)
+        folder = run_of(features, logs, n_epoch=4, learning_rate=1e-2)
     return folder, printed.getvalue().splitlines()

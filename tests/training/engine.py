@@ -66,11 +66,11 @@ def engine_of(model, optim="sgd", smoothing=0.0, targets=None, weights=None, **s
     )
 
 
-def gradient(engine, data, group=1):
+def gradient(engine, data):
     """Gradient of one batch's loss, by parameter."""
     engine.optimizer.zero_grad()
     inputs, soft = augment(engine, data, torch.Generator())
-    loss = accumulate_gradient(engine, inputs, soft, group)
+    loss = accumulate_gradient(engine, inputs, soft)
     return loss, [parameter.grad.clone() for parameter in engine.model.parameters()]
 
 

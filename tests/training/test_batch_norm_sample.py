@@ -10,7 +10,7 @@ from tests.features import make_features
 
 
 def sampled(folder, count, seed=0):
-    """Names of the clips that a run with ``--bn_samples count`` looks at."""
+    """Names of the clips that a run with so many ``BN_SAMPLES`` looks at."""
     options = TrainOptions(
         mode="speech",
         features_dir=str(folder),

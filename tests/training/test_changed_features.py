@@ -68,32 +68,17 @@ def test_it_is_refused_in_a_line_that_says_what_changed(tmp_path, monkeypatch, t
 # -- which epoch is the best ----------------------------------------------------------------------
 
 
-def test_the_monitor_chooses_the_epoch(tmp_path):
+def test_the_best_epoch_is_the_one_of_the_lowest_loss_on_validation(tmp_path):
     """Labels that are smoothed at random: loss and UA have their best in different epochs."""
     make_features(tmp_path / "features", clips={"train": 14, "val": 21}, noise=4.0)
     flags = {"n_epoch": 12, "learning_rate": 0.02, "warmup": 0.0, "mixup_alpha": 0.0}
-    runs = {
-        monitor: run_of(tmp_path / "features", tmp_path / monitor, monitor=monitor, **flags)
-        for monitor in ("loss", "ua")
-    }
-    rows = metrics_of(runs["loss"])
-    assert rows == metrics_of(runs["ua"])
-    loss = [float(row["valid_loss"]) for row in rows]
-    ua = [float(row["valid_ua"]) for row in rows]
-    best = {
-        name: json.loads((run / "result.json").read_text())["best_epoch"]
-        for name, run in runs.items()
-    }
-    assert best == {"loss": loss.index(min(loss)), "ua": ua.index(max(ua))}
-    assert best["loss"] != best["ua"]
-
-
-def test_patience_counts_by_the_monitor_and_a_resumed_run_keeps_both(tmp_path, monkeypatch):
-    make_features(tmp_path / "features")
-    stopped(tmp_path / "features", tmp_path / "logs", monkeypatch, step=5)
-    for name, value in {"monitor": "ua", "patience": 2}.items():
-        message = refused(tmp_path / "features", tmp_path / "logs", resume=True, **{name: value})
-        assert f"--{name}" in message
+    run = run_of(tmp_path / "features", tmp_path, **flags)
+    loss, ua = (
+        [float(row[name]) for row in metrics_of(run)] for name in ("valid_loss", "valid_ua")
+    )
+    best = json.loads((run / "result.json").read_text())["best_epoch"]
+    assert best == loss.index(min(loss))
+    assert best != ua.index(max(ua))
 
 
 # -- parts of a batch ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from tests.features import make_features
 from tests.training.runs import refused, stopped
 
 BAD = (None, "text", -1, [], {}, float("nan"))
-KEYS = ("options", "history", "best", "epochs_without_best", "optimizer", "schedule", "micro_batch")
+KEYS = ("options", "history", "best", "optimizer", "schedule", "micro_batch")
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,6 @@ from tests.training.runs import metrics_of, options_of, refused, run_of
 # -- flags of the engine --------------------------------------------------------------------------
 
 
-def test_patience_stops_a_run_that_does_not_improve(features, tmp_path):
-    folder = run_of(features, tmp_path, n_epoch=9, learning_rate=0.0, patience=2)
-    assert len(metrics_of(folder)) == 3
-    assert (folder / "result.json").is_file()
-
-
 @pytest.mark.parametrize("mode", ["text", "face"])
 def test_half_precision_trains_on_a_cpu(features, tmp_path, mode):
     plain = run_of(features, tmp_path / "plain", mode, learning_rate=1e-2)

@@ -169,26 +169,6 @@ def test_splitting_a_batch_keeps_loss_and_gradient(micro_batch):
     torch.testing.assert_close(whole, parts)
 
 
-def test_accumulation_with_a_remainder_steps_on_the_mean_of_each_group():
-    batches = [labelled(4, seed) for seed in range(5)]
-    model = Linear()
-    engine = engine_of(model, accumulate=2)
-    steps = count_steps(engine)
-    train_one_epoch(engine, batches, 5, 0)
-    assert len(steps) == 3
-    other = Linear()
-    reference = engine_of(other)
-    for group in (batches[:2], batches[2:4], batches[4:]):
-        inputs = of_words(torch.cat([words_of(data) for data in group]))
-        loss = nn.functional.cross_entropy(
-            other(inputs)["text"], torch.cat([data.targets[:, 0] for data in group])
-        )
-        loss.backward()
-        update_weights(reference)
-    for found, wanted in zip(numbers(model), numbers(other), strict=True):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
-
-
 def count_steps(engine):
     steps = []
     engine.optimizer.register_step_post_hook(lambda *_: steps.append(1))
@@ -295,7 +275,7 @@ def test_a_scaler_changes_nothing_and_steps_once():
     batches = [labelled(6, seed) for seed in range(3)]
     plain, scaled = Linear(), Linear()
     train_one_epoch(engine_of(plain, clip_norm=0.1), batches, 3, 0)
-    engine = engine_of(scaled, clip_norm=0.1, scaler=torch.amp.GradScaler("cpu"), accumulate=1)
+    engine = engine_of(scaled, clip_norm=0.1, scaler=torch.amp.GradScaler("cpu"))
     steps = count_steps(engine)
     train_one_epoch(engine, batches, 3, 0)
     assert len(steps) == 3
@@ -364,9 +344,3 @@ def test_a_single_clip_that_does_not_fit_ends_the_run(monkeypatch):
     short_of_memory(monkeypatch, most=0)
     with pytest.raises(torch.OutOfMemoryError):
         train_one_epoch(engine_of(Linear()), [labelled(4)], 1, 0)
-
-
-def test_gradients_of_earlier_batches_are_not_lost_to_a_retry(monkeypatch):
-    short_of_memory(monkeypatch, most=2)
-    with pytest.raises(torch.OutOfMemoryError):
-        train_one_epoch(engine_of(Linear(), accumulate=2), [labelled(4), labelled(4)], 2, 0)

@@ -49,9 +49,7 @@ def test_overwrite_replaces_a_run(features, tmp_path):
 def test_resume_of_a_finished_run_does_nothing(finished, features, capsys):
     folder, _ = finished
     before = written(folder)
-    options = options_of(
-        features, folder.parents[1], n_epoch=4, learning_rate=1e-2, keep=2, resume=True
-    )
+    options = options_of(features, folder.parents[1], n_epoch=4, learning_rate=1e-2, resume=True)
     assert train(options) == 0
     assert before == written(folder)
     assert capsys.readouterr().out.count("\n") == 1
@@ -65,7 +63,7 @@ def test_resume_with_other_flags_is_refused_but_for_harmless_ones(features, tmp_
     stopped(features, tmp_path, monkeypatch, step=3)
     message = refused(features, tmp_path, resume=True, learning_rate=1.0)
     assert "--learning_rate 0.004" in message
-    assert len(metrics_of(run_of(features, tmp_path, resume=True, keep=1))) == 3
+    assert len(metrics_of(run_of(features, tmp_path, resume=True))) == 3
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../up", "/abs"])
@@ -80,8 +78,8 @@ RESUMED = {
     "speech": {"mode": "speech", "batch_size": 2},
     "face": {"mode": "face"},
     "text": {"mode": "text"},
-    "multimodal": {"mode": "multimodal", "batch_size": 2, "modality_dropout": 0.3},
-    "averaged": {"mode": "text", "batch_size": 2, "accumulate": 2, "ema": 0.7, "optim": "sgd"},
+    "multimodal": {"mode": "multimodal", "batch_size": 2},
+    "averaged": {"mode": "text", "ema": 0.7, "optim": "sgd"},
 }
 
 

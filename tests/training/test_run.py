@@ -10,7 +10,7 @@ import torch
 
 from emotion.data.dataset import collate
 from emotion.inputs.store import FeatureStore
-from emotion.models.checkpoint import BEST, best_checkpoint, load_checkpoint
+from emotion.models.checkpoint import BEST, KEPT, best_checkpoint, load_checkpoint
 from emotion.training.setup import Loaders, build_task
 from tests.features import make_features
 from tests.training.runs import assert_same_runs, metrics_of, names, options_of, refused, run_of
@@ -110,8 +110,8 @@ def test_best_checkpoints_are_named_by_epoch_and_loss_and_pruned(finished):
         if float(row["valid_loss"]) < lowest:
             lowest = float(row["valid_loss"])
             written.append(f"{row['epoch']}_best_{lowest:.4f}.pth")
-    assert len(written) > 2
-    assert names(folder) == sorted([*written[-2:], "last.pth"])
+    assert len(written) > KEPT
+    assert names(folder) == sorted([*written[-KEPT:], "last.pth"])
 
 
 def test_a_checkpoint_is_plain_and_rebuilds_its_model_by_itself(finished, features):

@@ -105,7 +105,7 @@ def test_all_folds_are_run_one_after_another_and_summed_up(folded, tmp_path, cap
 
 
 def test_runs_of_one_fold_with_different_validating_folds_answer_together(folded, tmp_path, capsys):
-    folder = run_of(folded, tmp_path, n_epoch=1, n_folds=4, fold=0, valid_folds=[1, 3])
+    folder = run_of(folded, tmp_path, n_epoch=1, n_folds=4, fold=0, valid_fold=[1, 3])
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["runs"] == [f"fold_{f}_valid_fold_{v}" for f in (1, 2, 3, 4) for v in (1, 3)]
     fold_2 = [folder / f"fold_2_valid_fold_{number}" for number in (1, 3)]
@@ -129,14 +129,14 @@ def test_a_fold_can_not_validate_itself(folded, tmp_path):
 
 
 def test_validating_folds_are_checked_before_the_first_run(folded, tmp_path):
-    message = refused(folded, tmp_path, n_folds=4, fold=1, valid_folds=[1, 4])
-    assert "--valid_folds 4: all but one of --n_folds 4 can validate" in message
+    message = refused(folded, tmp_path, n_folds=4, fold=1, valid_fold=[1, 4])
+    assert "--valid_fold 4: all but one of --n_folds 4 can validate" in message
     assert not list(tmp_path.iterdir())  # no run has begun
-    assert "--n_folds 0 can validate" in refused(folded, tmp_path, valid_folds=[1])
+    assert "--n_folds 0 can validate" in refused(folded, tmp_path, valid_fold=[1])
 
 
 def test_processes_share_the_runs_of_one_experiment(features, tmp_path, capsys):
-    flags = {"n_epoch": 1, "seeds": [3, 5], "resume": True}
+    flags = {"n_epoch": 1, "seed": [3, 5], "resume": True}
     folder = tmp_path / "text" / "run"
     with only_run_in(folder / "seed_3"):  # as another process would
         run_of(features, tmp_path, **flags)
@@ -151,7 +151,7 @@ def test_processes_share_the_runs_of_one_experiment(features, tmp_path, capsys):
 
 
 def test_seeds_are_runs_that_go_on_where_they_were_left(features, tmp_path, capsys):
-    flags = {"n_epoch": 1, "seeds": [3, 5], "resume": True}
+    flags = {"n_epoch": 1, "seed": [3, 5], "resume": True}
     folder = run_of(features, tmp_path, **flags)
     first, second = (folder / name / "result.json" for name in ("seed_3", "seed_5"))
     alone = run_of(features, tmp_path / "alone", n_epoch=1, seed=5) / "result.json"
@@ -189,7 +189,7 @@ def test_a_fused_run_of_all_folds_takes_the_encoder_of_its_own_fold(folded, tmp_
         encoder = build_initial_model(member, task).encoders["text"].state_dict()
         own = load_checkpoint(best_checkpoint(single / f"fold_{number}")).model
         assert all(torch.equal(own[f"encoder.{name}"], value) for name, value in encoder.items())
-    varied = {"seeds": [7, 8], "valid_folds": [1], "text_load_weights": str(single), **settings}
+    varied = {"seed": [7, 8], "valid_fold": [1], "text_load_weights": str(single), **settings}
     run = members(options_of(folded, tmp_path, "multimodal", fold=4, **varied))[-1]
     assert run.exp_name.endswith("/valid_fold_1_seed_8")  # no folder of the experiment's
     encoder = build_initial_model(run, build_task(run)).encoders["text"].state_dict()
@@ -199,7 +199,7 @@ def test_a_fused_run_of_all_folds_takes_the_encoder_of_its_own_fold(folded, tmp_
 def test_an_experiment_without_a_run_like_this_one_names_its_runs(folded, tmp_path):
     settings = {"n_epoch": 1, "n_folds": 4}
     single = run_of(folded, tmp_path, "text", fold=0, **settings)
-    flags = {"text_load_weights": str(single), "seeds": [1]} | settings
+    flags = {"text_load_weights": str(single), "seed": [1]} | settings
     fused = run_of(folded, tmp_path, "multimodal", fold=3, **flags)
     assert (fused / "summary.json").is_file()
     (single / "fold_3").rename(single / "away")

@@ -20,6 +20,7 @@ from emotion.networks.model import build_model
 from emotion.recipe import Recipe
 
 FORMAT = 2
+KEPT = 3  # best checkpoints of a run, whose weights can be averaged
 SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
 KEYS = {"format", "mode", "class_names", "features", "recipe", "model", "epoch", "metrics"}
@@ -178,8 +179,8 @@ def best_checkpoint(folder: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the ``keep`` newest best checkpoints."""
+def prune(folder: Path) -> None:
+    """Remove all but the newest best checkpoints."""
     found = sorted((int(m[1]), p) for p in folder.glob("*_best_*.pth") if (m := BEST.match(p.name)))
-    for _, path in found[:-keep]:
+    for _, path in found[:-KEPT]:
         path.unlink()

@@ -56,7 +56,6 @@ class Engine:
     scaler: torch.amp.GradScaler | None = None
     ema: AveragedModel | None = None
     micro_batch: int = 1 << 30
-    accumulate: int = 1
     clip_norm: float = 0.0
     seed: int = 0
     held: Sequence[nn.Parameter] = ()  # those that stay as they are in this epoch
@@ -87,13 +86,9 @@ def train_one_epoch(
         disable=None if distributed.is_main() else True,
     )
     for step, ready in enumerate(bar):
-        group_start = step - step % engine.accumulate
-        group = min(engine.accumulate, n_batches - group_start)
-        last = step - group_start == group - 1
-        loss = _gradient_that_fits(engine, ready, prepare, group, last)
+        loss = _gradient_that_fits(engine, ready, prepare)
         watch.add(loss, ready.labelled.ids)
-        if last:
-            update_weights(engine)
+        update_weights(engine)
         if (step + 1) % LOOK_EVERY == 0:
             bar.set_postfix_str(f"loss {watch.look():.4f}", refresh=False)
     watch.look()
@@ -123,21 +118,18 @@ def _gradient_that_fits(
     engine: Engine,
     ready: _Ready,
     prepare: Callable[[tuple[int, Labelled]], _Ready],
-    group: int,
-    last: bool,
 ) -> Tensor:
     """``accumulate_gradient``; where memory runs out, again with half as many clips at once.
 
-    Partners in mixup lie within a part, so that smaller parts want the batch prepared anew. Not
-    among ranks, which would fall out of step, nor between the batches of a step, whose gradients
-    would be lost.
+    Partners in mixup lie within a part, so that smaller parts require the batch prepared anew. Not
+    among ranks, which would fall out of step.
     """
-    alone = engine.accumulate == 1 and distributed.world_size() == 1
+    alone = distributed.world_size() == 1
     while True:
         if ready.micro_batch != engine.micro_batch:
             ready = prepare((ready.step, ready.labelled))
         try:
-            return accumulate_gradient(engine, ready.inputs, ready.soft, group, last)
+            return accumulate_gradient(engine, ready.inputs, ready.soft)
         except torch.OutOfMemoryError:
             at_once = min(engine.micro_batch, len(ready.labelled.ids))
             if not alone or at_once == 1:
@@ -186,13 +178,11 @@ def seen_together(engine: Engine, size: int) -> list[int]:
     return [len(share) for part in parts for share in part.chunk(max(1, replicas))]
 
 
-def accumulate_gradient(
-    engine: Engine, inputs: Batch, soft: Tensor, group: int = 1, last: bool = True
-) -> Tensor:
-    """Add the gradient of a batch's mean loss over ``group``, part by part; returns the loss.
+def accumulate_gradient(engine: Engine, inputs: Batch, soft: Tensor) -> Tensor:
+    """Add the gradient of a batch's mean loss, part by part; returns the loss.
 
     The parts (``micro_batch``) and the ranks weigh by their clips, so that splitting a batch
-    changes nothing but batch norm. Ranks exchange gradients only in the ``last`` batch of a step.
+    changes nothing but batch norm. Ranks exchange gradients only in the last part.
     """
     size = soft.shape[1]
     totals = distributed.sum_over_ranks(soft.sum((1, 2)))
@@ -200,13 +190,11 @@ def accumulate_gradient(
     parts = _parts(size, engine.micro_batch)
     loss = torch.zeros((), device=engine.device)
     for number, (first, end) in enumerate(parts):
-        exchange = last and number == len(parts) - 1
-        with _no_sync(engine.parallel, not exchange):
+        with _no_sync(engine.parallel, number < len(parts) - 1):
             with engine.autocast():
                 logits = engine.parallel(take(inputs, first, end))
             part = engine.loss(logits, soft[:, first:end], totals)
-            scaled = part / group
-            (engine.scaler.scale(scaled) if engine.scaler else scaled).backward()
+            (engine.scaler.scale(part) if engine.scaler else part).backward()
         loss += part.detach()
     return loss
 

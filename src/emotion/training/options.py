@@ -44,10 +44,12 @@ class General:
         low=0,
     )
     valid_fold: int = flag(
-        1, "which fold validates, counted on from the tested one: 1 is the next", "data", low=1
-    )
-    valid_folds: list[int] = flag(  # noqa: RUF009
-        [], "several runs, one a validating fold", "data", type=int, low=1
+        1,
+        "which fold validates, counted on from the tested one: 1 is the next; several numbers are "
+        "as many runs",
+        "data",
+        low=1,
+        several=True,
     )
     folds_file: str = flag("", 'JSON {"folds": [[speakers], ...]}; balanced folds without', "data")
     num_workers: int = flag(
@@ -78,9 +80,6 @@ class General:
         "model",
         low=0.0,
     )
-    modality_dropout: float = flag(
-        0.1, "chance that a modality is hidden in training", "model", low=0.0, high=1.0
-    )
 
     mixup_prob: float = flag(
         1.0, "share of batches that are mixed", "augmentation", low=0.0, high=1.0
@@ -104,25 +103,16 @@ class General:
     micro_batch: str = flag(
         "auto", "clips in memory at once: a number, or auto to fit", "optimization"
     )
-    accumulate: int = flag(1, "batches a step", "optimization", low=1, high=1_000_000)
     n_epoch: int = flag(100, "epochs, counted from 0", "optimization", low=1, high=1_000_000)
     optim: str = flag("adamw", "optimizer", "optimization", ("adamw", "sgd"))
     warmup: float = flag(1.0, "epochs of linear warmup before the cosine", "optimization", low=0.0)
     weight_decay: float = flag(1e-5, "not of norms and biases", "optimization", low=0.0)
-    clip_norm: float = flag(5.0, "largest gradient norm; 0 is no limit", "optimization", low=0.0)
     ema: float = flag(
         0.0,
         "decay of averaged weights, such as 0.999; 0 is none",
         "optimization",
         low=0.0,
         high=0.99999,
-    )
-    bn_samples: int = flag(
-        256,
-        "training clips that batch-norm statistics are estimated on before "
-        "each validation; 0 keeps the running ones",
-        "optimization",
-        low=0,
     )
     amp: bool = flag(False, "mixed precision: bf16 where there is, else fp16", "optimization")
     compile: bool = flag(
@@ -131,18 +121,13 @@ class General:
         "for EfficientNet on a CPU; on one device, wants a C++ compiler",
         "optimization",
     )
-    monitor: str = flag(
-        "loss",
-        "what chooses the best epoch on validation: the lowest loss, or the highest UA",
-        "optimization",
-        ("loss", "ua"),
-    )
-    patience: int = flag(
-        0, "stop after so many epochs without a better one; 0 never", "optimization", low=0
-    )
-    seed: int = flag(0, "of everything random", "running", low=0, high=2**32 - 1)
-    seeds: list[int] = flag(  # noqa: RUF009
-        [], "several runs, one a seed", "running", type=int, low=0, high=2**32 - 1
+    seed: int = flag(
+        0,
+        "of everything random; several numbers are as many runs",
+        "running",
+        low=0,
+        high=2**32 - 1,
+        several=True,
     )
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
@@ -156,7 +141,6 @@ class General:
     )
     resume: bool = flag(False, "go on from last.pth, or start where there is none", "running")
     overwrite: bool = flag(False, "replace a run of the same name", "running")
-    keep: int = flag(3, "best checkpoints kept", "running", low=1, high=1_000_000)
 
 
 def _of_modalities() -> type:

@@ -54,6 +54,8 @@ from emotion.training.state import (
 )
 from emotion.training.sweep import is_sweep, members, read_result, write_summary
 
+CLIP_NORM = 5.0  # largest norm of a step's gradient
+BN_SAMPLES = 256  # training clips that batch-norm statistics are estimated on
 REFIT = "refit"  # folder in that of a run, and key in its result.json
 
 
@@ -156,19 +158,12 @@ def _fit(
     epochs = options.n_epoch if last_epoch is None else last_epoch + 1
     with told_in_one_line(loaders.ledger):
         for epoch in range(len(state.history), epochs):
-            if _has_enough(options, state, last_epoch):
-                break
             engine.held = backbone_of(model) if epoch < options.freeze_epochs else ()
             run_epoch(epoch, options, task, engine, loaders, state, folder, book, last_epoch)
         distributed.barrier()  # the best checkpoint is on disk
         learnt = last_epoch is not None
         result = final_scores(folder, task, loaders, device, engine.amp, learnt)
     return state.history, result, book
-
-
-def _has_enough(options: TrainOptions, state: RunState, last_epoch: int | None) -> bool:
-    patient = options.patience and state.epochs_without_best >= options.patience
-    return bool(patient) and last_epoch is None
 
 
 def run_folder(options: TrainOptions) -> Path:
@@ -221,7 +216,7 @@ def build_engine(
         backbone_of(model),
         options.backbone_lr,
     )
-    steps = -(-len(loaders.train_batches) // options.accumulate)
+    steps = len(loaders.train_batches)
     schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
     beside = max(len(task.targets) - 1, 1)
     weights = dict.fromkeys(task.targets, options.lam / beside) | {task.main_head: 1.0}
@@ -253,8 +248,7 @@ def build_engine(
         amp=amp,
         scaler=torch.amp.GradScaler(device.type) if amp == torch.float16 else None,
         ema=ema,
-        accumulate=options.accumulate,
-        clip_norm=options.clip_norm,
+        clip_norm=CLIP_NORM,
         seed=options.seed,
     )
     engine.micro_batch = _micro_batch(options, engine, loaders)
@@ -296,13 +290,13 @@ def run_epoch(
     row["lr"] = engine.optimizer.param_groups[0]["lr"]
     row["train_seconds"] = round(trained - started, 2)
     row["seconds"] = round(time.monotonic() - started, 2)
-    better = state.add(row, options.monitor) if last_epoch is None else epoch == last_epoch
+    better = state.add(row) if last_epoch is None else epoch == last_epoch
     if last_epoch is not None:
         state.history.append(row)
     if book:
         if better:
             scalars = {k: v for k, v in row.items() if not k.endswith("seconds")}
-            save_best(folder, candidate, task, epoch, scalars, options.keep)
+            save_best(folder, candidate, task, epoch, scalars)
         save_state(folder, state, engine, task, options)
         book.write_epoch(state.history)
 
@@ -319,17 +313,17 @@ def _check_finite(predictions: Predictions, epoch: int) -> None:
         if len(lost):
             raise UserError(
                 f"the answer for {predictions.ids[lost[0]]} is not finite after epoch {epoch}; "
-                "last.pth is still that of the epoch before; lower --learning_rate, give "
-                "--clip_norm 1 or --amp False"
+                "last.pth is still that of the epoch before; lower --learning_rate, or give "
+                "--amp False"
             )
 
 
 def validation_model(options: TrainOptions, engine: Engine, loaders: Loaders) -> nn.Module:
     """The weights to judge (averaged ones, if any), with batch-norm statistics of their own."""
     model = engine.ema.module if engine.ema is not None else engine.model
-    if options.bn_samples and live_batch_norms(model):
+    if live_batch_norms(model):
         with engine.autocast():
-            reestimate_batch_norm(model, loaders.clean_training_batches(options.bn_samples))
+            reestimate_batch_norm(model, loaders.clean_training_batches(BN_SAMPLES))
     return model
 
 

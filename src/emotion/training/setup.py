@@ -39,6 +39,7 @@ from emotion.training.options import TrainOptions
 from emotion.training.sweep import run_names
 
 MOST_SPEECH_FRAMES = 256  # 4.1 s
+MODALITY_DROPOUT = 0.1  # chance that a modality is hidden in training
 
 
 @dataclass
@@ -109,7 +110,7 @@ def build_initial_model(options: TrainOptions, task: Task) -> SingleModel | Mult
         load_encoder(model, modality, checkpoint.model)
         model.started.append(modality)
     if isinstance(model, MultimodalModel):
-        model.modality_dropout = options.modality_dropout
+        model.modality_dropout = MODALITY_DROPOUT
     if options.freeze_backbone:
         if not isinstance(model, MultimodalModel):
             raise UserError(

@@ -21,7 +21,6 @@ MAY_CHANGE = {  # flags that may differ when a run goes on: none of them changes
     "num_workers",
     "resume",
     "overwrite",
-    "keep",
     "features_dir",
     "logs_dir",
     "device",
@@ -35,17 +34,14 @@ class RunState:
     """Progress of a run; ``saved`` is the rest of a loaded last.pth until ``restore``."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
-    best: float = float("inf")  # of the epochs so far: what the monitor is, the lower the better
-    epochs_without_best: int = 0
+    best: float = float("inf")  # validation loss of the epochs so far
     saved: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, row: dict[str, Any], monitor: str = "loss") -> bool:
+    def add(self, row: dict[str, Any]) -> bool:
         """Append an epoch; whether it is the best so far."""
         self.history.append(row)
-        value = row["valid_loss"] if monitor == "loss" else -row["valid_ua"]
-        better = value < self.best
-        self.best = value if better else self.best
-        self.epochs_without_best = 0 if better else self.epochs_without_best + 1
+        better = row["valid_loss"] < self.best
+        self.best = min(self.best, row["valid_loss"])
         return better
 
     def restore(self, engine: Engine, micro_batch: str) -> None:
@@ -92,7 +88,6 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
         state = RunState(
             history=[dict(row) for row in training.pop("history")],
             best=float(training.pop("best")),
-            epochs_without_best=int(training.pop("epochs_without_best")),
             saved={
                 "model": checkpoint.model,
                 "class_names": checkpoint.class_names,
@@ -163,7 +158,6 @@ def save_state(
         "options": asdict(options),
         "history": state.history,
         "best": state.best,
-        "epochs_without_best": state.epochs_without_best,
         "optimizer": engine.optimizer.state_dict(),
         "schedule": engine.schedule.state_dict(),
         "scaler": engine.scaler.state_dict() if engine.scaler else {},
@@ -175,12 +169,12 @@ def save_state(
 
 
 def save_best(
-    folder: Path, model: nn.Module, task: Task, epoch: int, metrics: dict[str, float], keep: int
+    folder: Path, model: nn.Module, task: Task, epoch: int, metrics: dict[str, float]
 ) -> None:
     """Write ``<epoch>_best_<valid_loss>.pth`` and prune older ones."""
     path = folder / f"{epoch}_best_{metrics['valid_loss']:.4f}.pth"
     save_checkpoint(path, _describe(model, task, epoch, metrics))
-    prune(folder, keep)
+    prune(folder)
 
 
 def _describe(

@@ -19,7 +19,7 @@ SWEPT = ("fold", "valid_fold", "seed")
 
 def is_sweep(options: TrainOptions) -> bool:
     """Whether the flags ask for more than one run."""
-    return bool(options.seeds or options.valid_folds) or options.fold == ALL_FOLDS
+    return any(_swept(options).values())
 
 
 def members(options: TrainOptions) -> list[TrainOptions]:
@@ -28,26 +28,31 @@ def members(options: TrainOptions) -> list[TrainOptions]:
     Raises:
         UserError: folds of no folds, or a validating fold that there is not.
     """
-    if not is_sweep(options):
+    swept = _swept(options)
+    if not any(swept.values()):
         return [options]
-    every = options.fold == ALL_FOLDS
-    if every and not options.n_folds:
+    if options.fold == ALL_FOLDS and not options.n_folds:
         raise UserError("--fold all: of how many? give --n_folds")
-    if options.valid_folds and max(options.valid_folds) >= options.n_folds:
+    if swept["valid_fold"] and max(swept["valid_fold"]) >= options.n_folds:
         raise UserError(
-            f"--valid_folds {max(options.valid_folds)}: all but one of --n_folds {options.n_folds} "
+            f"--valid_fold {max(swept['valid_fold'])}: all but one of --n_folds {options.n_folds} "
             "can validate; give lower numbers, or more folds"
         )
-    folds = list(range(1, options.n_folds + 1)) if every else []
-    swept = dict(zip(SWEPT, (folds, options.valid_folds, options.seeds), strict=True))
     choices = [values or [getattr(options, name)] for name, values in swept.items()]
     runs = []
     for values in product(*choices):
-        chosen = dict(zip(SWEPT, values, strict=True))
-        run = replace(options, **chosen, seeds=[], valid_folds=[])
+        run = replace(options, **dict(zip(SWEPT, values, strict=True)))
         name = _run_name(run, [name for name in SWEPT if swept[name]])
         runs.append(replace(run, exp_name=f"{options.exp_name}/{name}"))
     return runs
+
+
+def _swept(options: TrainOptions) -> dict[str, list[int]]:
+    """The values of each flag that there is a run for, nothing where there is one value."""
+    every = list(range(1, options.n_folds + 1)) or [ALL_FOLDS]
+    given = {name: getattr(options, name) for name in SWEPT}
+    several = {name: value if isinstance(value, list) else [] for name, value in given.items()}
+    return several | ({"fold": every} if options.fold == ALL_FOLDS else {})
 
 
 def run_names(options: TrainOptions) -> list[str]:
