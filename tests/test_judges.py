@@ -35,12 +35,12 @@ def experiment(tmp_path_factory):
 
 
 def flags_of(experiment, **flags):
-    return {"features_dir": str(experiment[0]), "split": "test", "temperature": False, **flags}
+    return {"features_dir": str(experiment[0]), "split": "test", **flags}
 
 
 def report_of(experiment, weights, tmp_path, **flags):
     folder = tmp_path / "report"
-    flags = flags_of(experiment, report=str(folder), bootstrap=100, show=0) | flags
+    flags = flags_of(experiment, report=str(folder)) | flags
     predict(options_of([str(one) for one in weights], tmp_path, **flags))
     return json.loads((folder / "report.json").read_text("utf-8"))
 

@@ -241,11 +241,10 @@ def test_the_same_answer_alone_together_and_in_any_order(features, tmp_path):
 # -- several models --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["mean", "geometric"])
-def test_an_ensemble_joins_what_its_models_say(features, tmp_path, how):
+def test_an_ensemble_is_the_mean_of_what_its_models_say(features, tmp_path):
     weights = [make_checkpoint(tmp_path, mode) for mode in ("text", "face", "multimodal")]
     flags = {"features_dir": str(features), "split": "test", "probabilities": True}
-    joined = answers_of(weights, tmp_path, ensemble=how, **flags)
+    joined = answers_of(weights, tmp_path, **flags)
     single = [answers_of(path, tmp_path, **flags) for path in weights]
     for number, row in enumerate(joined):
         answers = [probabilities_of(rows[number]) for rows in single if rows[number]["Emotion"]]
@@ -253,18 +252,13 @@ def test_an_ensemble_joins_what_its_models_say(features, tmp_path, how):
             assert row["Emotion"] == ""
             continue
         expected = np.mean(answers, axis=0)
-        if how == "geometric":
-            expected = np.exp(np.mean(np.log(answers), axis=0))
-            expected /= expected.sum()
         assert probabilities_of(row) == pytest.approx(expected, abs=1e-6)
     assert joined[3]["Emotion"]  # without words the other two still answer
 
 
 def test_join_leaves_out_who_has_no_answer():
     answers = np.array([[[0.8, 0.2], [np.nan, np.nan]], [[0.4, 0.6], [np.nan, np.nan]]])
-    np.testing.assert_allclose(join(answers, "mean"), [[0.6, 0.4], [np.nan, np.nan]])
-    geometric = np.sqrt([0.32, 0.12])
-    np.testing.assert_allclose(join(answers, "geometric")[0], geometric / geometric.sum())
+    np.testing.assert_allclose(join(answers), [[0.6, 0.4], [np.nan, np.nan]])
 
 
 def test_models_of_other_classes_are_refused(tmp_path):

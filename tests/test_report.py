@@ -21,6 +21,7 @@ from emotion.prediction.inputs import find_items
 from emotion.prediction.members import load_members
 from emotion.prediction.predictor import Predictor
 from emotion.prediction.reading import Reading
+from emotion.prediction.report import SHOWN
 from emotion.prediction.run import predict
 from emotion.prediction.scores import (
     INTERVALS,
@@ -93,7 +94,7 @@ def report(features, run_folder, fused, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     options = options_of(
         [run_folder, fused], folder, features_dir=str(features), split="test",
-        report=str(folder / "out"), probabilities=True, bootstrap=200, show=3,
+        report=str(folder / "out"), probabilities=True,
     )  # fmt: skip
     assert predict(options) == 0
     numbers = json.loads((folder / "out" / "report.json").read_text("utf-8"))
@@ -236,7 +237,6 @@ def test_calibration_is_stored_beside_the_checkpoint_and_used(features, tmp_path
     for old, new in zip(before[:-1], after[:-1], strict=True):
         expected = softmax(np.log(probabilities_of(old)) / temperature)
         assert probabilities_of(new) == pytest.approx(expected, abs=1e-5)
-    assert answers_of(weights, tmp_path, split="test", temperature=False, **flags) == before
     with pytest.raises(UserError, match="leave --average_weights out"):
         predict(options_of(weights, tmp_path, calibrate=True, average_weights=True, **flags))
     calibration_path(weights).write_text("{}", "utf-8")
@@ -283,7 +283,7 @@ def test_each_modality_is_removed_in_turn(report):
 def test_mistakes_are_wrong_and_the_surest_first(report):
     _, numbers, _, rows = report
     answers = {row["FileID"]: row for row in rows}
-    assert 1 <= len(numbers["mistakes"]) <= 3
+    assert 1 <= len(numbers["mistakes"]) <= SHOWN
     confidence = [mistake["confidence"] for mistake in numbers["mistakes"]]
     assert confidence == sorted(confidence, reverse=True)
     for mistake in numbers["mistakes"]:
@@ -309,12 +309,12 @@ def test_the_page_is_whole_by_itself(report):
 
 
 def test_chosen_clips_are_looked_at(features, run_folder, tmp_path):
-    flags = {"features_dir": str(features), "split": "test", "bootstrap": 100, "show": 0}
+    flags = {"features_dir": str(features), "split": "test"}
     chosen = ["test003", "test020", "test011"]  # the second has no words
     options = options_of(run_folder, tmp_path, report=str(tmp_path / "out"), clips=chosen, **flags)
     assert predict(options) == 0
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert re.findall(r"<figcaption>(test\d+)", page) == ["test003", "test011"]
+    assert re.findall(r"<figcaption>(test\d+): [a-z]+ \(", page) == ["test003", "test011"]
 
 
 def test_clips_without_labels_cannot_be_scored(features, tmp_path):

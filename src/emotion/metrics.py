@@ -14,22 +14,15 @@ from sklearn.metrics import (
 CALIBRATION_BINS = 15  # of equal width, as Guo et al. 2017, arXiv 1706.04599
 
 
-def join(probabilities: np.ndarray, how: str) -> np.ndarray:
-    """Answers of an ensemble: (models, ..., classes) to (..., classes).
+def join(probabilities: np.ndarray) -> np.ndarray:
+    """The mean answer of an ensemble: (models, ..., classes) to (..., classes).
 
-    Args:
-        probabilities: NaN where a model has no answer; it is then left out.
-        how: ``mean``, or ``geometric`` (the normalised geometric mean).
+    NaN where a model has no answer, which is then left out.
     """
     answered = np.isfinite(probabilities)
-    count = np.maximum(answered.sum(axis=0), 1)
-    empty = ~answered.any(axis=0)
-    if how == "mean":
-        joined = np.where(answered, probabilities, 0.0).sum(axis=0) / count
-    else:
-        logs = np.log(np.maximum(np.where(answered, probabilities, 1.0), 1e-300))
-        joined = softmax(logs.sum(axis=0) / count, axis=-1)
-    return np.where(empty, np.nan, joined)
+    count = answered.sum(axis=0)
+    joined = np.where(answered, probabilities, 0.0).sum(axis=0) / np.maximum(count, 1)
+    return np.where(count == 0, np.nan, joined)
 
 
 def score(logits: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> dict[str, Any]:

@@ -87,8 +87,8 @@ def test_a_report_on_names_that_read_like_mathematics(tmp_path, tally):
     store.write_manifest("test", records)
     weights = make_checkpoint(tmp_path, "text", class_names=names)
     report = tmp_path / "report"
-    flags = {"features_dir": str(features), "split": "test", "report": str(report), "show": 3}
-    assert answers_of(weights, tmp_path, bootstrap=100, **flags)
+    flags = {"features_dir": str(features), "split": "test", "report": str(report)}
+    assert answers_of(weights, tmp_path, **flags)
     assert (report / "pictures" / "confusion.png").is_file()
     tally("odd names", len(names))
 

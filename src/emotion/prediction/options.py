@@ -30,18 +30,11 @@ class General:
     output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
 
     probabilities: bool = flag(False, "add a column a class", "answers")
-    ensemble: str = flag(
-        "mean", "how the probabilities of several models are joined", "answers",
-        ("mean", "geometric"),
-    )  # fmt: skip
     average_weights: bool = flag(
         False, "average the weights of one run's checkpoints into one model", "answers"
     )
     tta: int = flag(
         1, "views of a clip to average: faces mirrored, speech cropped in time", "answers", low=1
-    )
-    temperature: bool = flag(
-        True, "use the temperature stored beside a checkpoint, where there is one", "answers"
     )
 
     timeline: bool = flag(False, "answer every window of a longer recording", "over time")
@@ -57,8 +50,6 @@ class General:
         [], "FileIDs whose attention the report shows; the surest of each class without", "score",
         type=str,
     )  # fmt: skip
-    show: int = flag(6, "mistakes and clips that the report shows", "score", low=0, high=50)
-    bootstrap: int = flag(2000, "resamples behind an interval", "score", low=100)
     calibrate: bool = flag(
         False, "fit a temperature, on val without --split, and store it by the checkpoint", "score"
     )

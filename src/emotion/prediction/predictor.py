@@ -47,7 +47,6 @@ class Predictor:
     Args:
         members: the models, on ``device``.
         device: of the models.
-        ensemble: ``mean`` or ``geometric``.
         n_views: views of a clip to average.
         hide: also answer with each modality hidden.
         options: the flags of predict.py, some of which are features' own.
@@ -59,7 +58,6 @@ class Predictor:
         self,
         members: Sequence[Member],
         device: torch.device,
-        ensemble: str = "mean",
         n_views: int = 1,
         hide: bool = False,
         options: Any = None,
@@ -69,7 +67,6 @@ class Predictor:
         self.members = members
         self.may = may
         self.device = device
-        self.ensemble = ensemble
         self.n_views = n_views
         self.options = options
         self.blocked = blocked
@@ -81,15 +78,12 @@ class Predictor:
         self.n_classes = len(members[0].checkpoint.class_names)
 
     @classmethod
-    def load(
-        cls, *weights: str, device: str = "auto", ensemble: str = "mean", **flags: Any
-    ) -> "Predictor":
+    def load(cls, *weights: str, device: str = "auto", **flags: Any) -> "Predictor":
         """The models of checkpoints or run folders, for media files.
 
         Args:
             weights: several are an ensemble.
             device: auto, cpu or cuda.
-            ensemble: ``mean`` or ``geometric``.
             flags: further ones of predict.py, such as ``tta`` or ``vggface_weights``.
 
         Raises:
@@ -97,13 +91,13 @@ class Predictor:
         """
         from emotion.prediction.options import PredictOptions
 
-        options = PredictOptions(weights=list(weights), ensemble=ensemble, **flags)
+        options = PredictOptions(weights=list(weights), **flags)
         place = choose_device(device)
         members = load_members(
-            options.weights, options.average_weights, options.temperature, options.logs_dir, place
+            options.weights, options.average_weights, True, options.logs_dir, place
         )
         blocked = blocked_features(options, members, [])
-        return cls(members, place, ensemble, options.tta, options=options, blocked=blocked)
+        return cls(members, place, options.tta, options=options, blocked=blocked)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -143,7 +137,7 @@ class Predictor:
     def answer_batch(self, prepared: Sequence[Prepared], items: Sequence[Item]) -> list[Answer]:
         """Answers of one batch of items that were read."""
         by_hidden = {name: self._member_answers(prepared, name) for name in self.hidden}
-        joined = {name: join(answers, self.ensemble) for name, answers in by_hidden.items()}
+        joined = {name: join(answers) for name, answers in by_hidden.items()}
         return [
             Answer(
                 item=items[one.index],

@@ -27,6 +27,8 @@ from emotion.records import ClipFeatures
 
 TEMPLATE = "report.html"
 NUMBERS = "report.json"
+RESAMPLES = 2000  # behind an interval
+SHOWN = 6  # errors, and clips whose attention is drawn
 MOST_COMPARED = 9  # systems: of 30 models there would be 465 pairs
 
 
@@ -38,8 +40,6 @@ class Report:
     predictor: Predictor
     answers: Sequence[Answer]  # of labelled clips only
     label: str
-    resamples: int
-    show: int
     judges: Judges  # who was asked about what
     chosen: Sequence[str] = ()  # FileIDs to look at closely
     pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class Report:
 
     def _numbers(self) -> dict[str, Any]:
         systems = self._systems()
-        scored = {s.name: s.score(self.class_names, self.resamples) for s in systems}
+        scored = {s.name: s.score(self.class_names, RESAMPLES) for s in systems}
         return {
             "label": self.label,
             "class_names": list(self.class_names),
@@ -83,7 +83,7 @@ class Report:
     def _main_name(self) -> str:
         if len(self.members) == 1:
             return self.members[0].name
-        return f"{self.predictor.ensemble} of {len(self.members)}"
+        return f"mean of {len(self.members)}"
 
     def _system(self, name: str, pick: Any) -> System:
         speakers = np.array([answer.item.clip.speaker or "" for answer in self.answers])
@@ -109,7 +109,7 @@ class Report:
             if system.answered.any() and not np.allclose(
                 system.probabilities, self.main.probabilities, atol=0, rtol=0, equal_nan=True
             ):
-                result[name] = system.score(self.class_names, self.resamples)
+                result[name] = system.score(self.class_names, RESAMPLES)
         return result
 
     # -- clips -----------------------------------------------------------------------------------
@@ -118,7 +118,7 @@ class Report:
         """Rows of the most confident wrong answers."""
         wrong = np.flatnonzero(self.main.answered & (self.main.answers != self.labels))
         confidence = self.main.probabilities[wrong].max(axis=1)
-        return wrong[np.argsort(-confidence, kind="stable")][: self.show].tolist()
+        return wrong[np.argsort(-confidence, kind="stable")][:SHOWN].tolist()
 
     def _examples(self) -> list[int]:
         """Rows of the clips to look at: those chosen, or the surest right one of each class."""
@@ -135,7 +135,7 @@ class Report:
             max(np.flatnonzero(self.labels == label), key=lambda row: confidence[row])
             for label in np.unique(self.labels)
         ]
-        return [int(row) for row in best if confidence[row] > 0][: self.show]
+        return [int(row) for row in best if confidence[row] > 0][:SHOWN]
 
     def _describe(self, row: int) -> dict[str, Any]:
         probabilities, label = self.main.probabilities[row], int(self.labels[row])

@@ -46,7 +46,7 @@ def predict(options: PredictOptions) -> int:
     members = load_members(
         options.weights,
         options.average_weights,
-        options.temperature and not options.calibrate,
+        not options.calibrate,
         options.logs_dir,
         device,
     )
@@ -90,8 +90,6 @@ def _report(
         predictor,
         known,
         options.label,
-        options.bootstrap,
-        options.show,
         judges,
         options.clips,
     )
@@ -154,7 +152,6 @@ def _predictor(
     return Predictor(
         members,
         device,
-        options.ensemble,
         options.tta,
         hide=bool(options.report),
         options=options,

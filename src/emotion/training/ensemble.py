@@ -62,6 +62,6 @@ def read_answers(path: Path, target: str) -> Answers:
 
 def _score(answers: list[Answers]) -> dict[str, Any]:
     _, labels, class_names, _ = answers[0]
-    mean = join(np.stack([one.probabilities for one in answers]), "mean")
+    mean = join(np.stack([one.probabilities for one in answers]))
     known = [class_names.index(label) if label else -1 for label in labels]
     return score(np.log(mean.clip(min=LEAST)), np.array(known), class_names)
