@@ -75,7 +75,7 @@ class Media:
         try:
             return read_waveform(self.clip.path)
         except MediaError as error:
-            return error
+            return MediaError(str(error))  # without a traceback, which would hold the decoder
 
     @cached_property
     def duration(self) -> float:

@@ -1,5 +1,6 @@
 """From flags to what a run works with: clips, loaders, model."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -234,6 +235,7 @@ class Loaders:
 
 def _start_worker(_: int) -> None:
     end_with_parent()
+    gc.freeze()  # a decoder that the parent left to collect has threads that are not here
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
