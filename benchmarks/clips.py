@@ -28,7 +28,7 @@ def ffmpeg(*arguments: str) -> bytes:
 def make_clip(
     path: Path, seconds: float, seed: int = 0, size: tuple[int, int] = (1280, 720)
 ) -> Path:
-    """Write an H.264 + AAC clip of 30 frames a second, as an encoder makes it by default."""
+    """Write an H.264 + AAC clip of 30 frames per second, as an encoder makes it by default."""
     generator = np.random.default_rng(seed)
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=FPS)

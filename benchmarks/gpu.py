@@ -156,7 +156,7 @@ def write(folder: Path, found: dict[str, Any]) -> None:
 
 
 def table(found: dict[str, Any]) -> str:
-    """A Markdown table, a line a row, and a line for what ended a section."""
+    """A Markdown table, one line per row, and a line for what ended a section."""
     gpus = ", ".join(found["machine"]["gpus"]) or "no GPU"
     torch_version = found["machine"]["versions"]["torch"]
     title = f"Size {found['size']}, device {found['device']}: {gpus}, torch {torch_version}, "

@@ -2,12 +2,12 @@
 
     python benchmarks/preprocessing.py [CLIP ...] [--json FILE]
 
-On the clips given, or on a generated one of 6.3 s, 1280 x 720, 30 frames a second:
+On the clips given, or on a generated one of 6.3 s, 1280 x 720, 30 frames per second:
 
 - *plain decode* is ``ffmpeg -threads 1 -i CLIP -f null -``;
 - *reference* is how one would write it first: moviepy's ``get_frame`` at every mel frame (62.5 a
   second), MTCNN at full size on every fourth, raw crops, every one embedded at 224 pixels;
-- *fast* is this project, one worker on one thread, at 7.8 and at 15.6 crops a second.
+- *fast* is this project, one worker on one thread, at 7.8 and at 15.6 crops per second.
 
 Rows are measured in turn, ``--rounds`` times, and the median is shown. Times are CPU seconds unless
 a column says otherwise: on a machine that does other things as well, they are what can be compared.

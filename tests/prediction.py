@@ -55,7 +55,7 @@ def make_checkpoint(
                 module.weight.mul_(3.0)
     stored = {"corpus": "qia2020", **(SETTINGS if features is None else features)}
     path = folder / mode / f"run{seed}" / name
-    save_checkpoint(path, describe(model, recipe, class_names, stored, 3, {}))
+    save_checkpoint(path, describe(model, recipe, class_names, stored, epoch=3, metrics={}))
     return path
 
 

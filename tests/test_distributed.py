@@ -53,7 +53,7 @@ def validate(folder):
     task = build_task(options)
     loaders = Loaders(task, options, CPU)
     engine = build_engine(options, task, build_initial_model(options, task), loaders, CPU)
-    model = validation_model(options, engine, loaders)
+    model = validation_model(engine, loaders)
     predictions = predict(model, loaders.val, task.parts.val, CPU, None)
     return {"row": validation_row(task, predictions), "logits": predictions.logits}
 

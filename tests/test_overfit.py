@@ -83,7 +83,7 @@ def overfit(options):
         loaders.train_batches.epoch = epoch
         torch.manual_seed(epoch)
         train_one_epoch(engine, loaders.train, len(loaders.train_batches), epoch)
-    model = validation_model(options, engine, loaders)
+    model = validation_model(engine, loaders)
     clips = task.parts.train
     return task, model, predict(model, loaders.evaluation(clips), clips, CPU, None)
 

@@ -81,7 +81,9 @@ def weights_of(section: Section, name: str) -> Path:
             if isinstance(module, nn.Linear):
                 module.weight.mul_(3.0)
     model = settle(engine.model, next(iter(loaders.train)).inputs)
-    content = describe(model, task.recipe, task.class_names, task.feature_settings, 3, {})
+    content = describe(
+        model, task.recipe, task.class_names, task.feature_settings, epoch=3, metrics={}
+    )
     save_checkpoint(path, content)
     return path
 

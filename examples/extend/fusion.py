@@ -22,7 +22,7 @@ FUSIONS = {"gated": __name__}
 class Options:
     """``hidden`` is a flag of other components too: it is given to all of them."""
 
-    hidden: int = flag(128, "LSTM width a direction", "model", low=1, high=8192)
+    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
 
 
 class GatedFusion(Fusion):

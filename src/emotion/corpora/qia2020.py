@@ -1,4 +1,4 @@
-"""QIA2020 / MERC2020: Korean actors, seven emotions, three labels a clip.
+"""QIA2020 / MERC2020: Korean actors, seven emotions, three labels per clip.
 
 Two naming schemes are in use, and both are read::
 

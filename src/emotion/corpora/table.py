@@ -1,4 +1,4 @@
-"""Your own data: a CSV file with a row a clip.
+"""Your own data: a CSV file with one row per clip.
 
 ``path,label`` and, where they are known, ``id, face_label, speech_label, speaker, split,
 transcript``. Paths count from the folder of the file. A row without a path is a transcript alone,

@@ -31,7 +31,7 @@ def files_below(folder: Path, suffixes: Sequence[str]) -> Iterator[Path]:
 
 
 def choose_takes(files: Iterable[TakeFile]) -> list[Path]:
-    """One file a take, the one of lowest rank (the first of equals), sorted by name."""
+    """One file per take, the one of lowest rank (the first of equals), sorted by name."""
     chosen: dict[str, TakeFile] = {}
     for file in files:
         if file.take not in chosen or file.rank < chosen[file.take].rank:

@@ -82,6 +82,7 @@ class FeatureDataset(Dataset):
         examples: Sequence[Example],
         recipe: Recipe,
         training: bool = False,
+        *,
         seed: int = 0,
         ledger: Ledger | None = None,
         readers: Readers | None = None,

@@ -1,7 +1,7 @@
 """Static word vectors from a text file of word2vec, GloVe or fastText.
 
-Such a file holds a line a word (``word v1 v2 ... vD``), after a line ``count D`` in word2vec's and
-fastText's, and has millions of them. It is read once, from front to back, and only the words that
+Such a file holds one line per word (``word v1 v2 ... vD``), after a line ``count D`` in word2vec's
+and fastText's, and has millions of them. It is read once, from front to back, and only the words that
 the corpus uses are kept.
 """
 
@@ -101,8 +101,8 @@ class WordVectors:
             fields, width = [], 0
         if width < 2 or len(fields) <= width:
             raise UserError(
-                f"--word_vectors {self.path}: not in text format (a line a word: word v1 v2 ...); "
-                "a binary .bin has to be converted first"
+                f"--word_vectors {self.path}: not in text format (one line per word: word v1 v2 "
+                "...); a binary .bin has to be converted first"
             )
         return width
 
@@ -138,8 +138,8 @@ class WordVectors:
                 while line := file.readline(LONGEST_LINE):
                     if len(line) == LONGEST_LINE:
                         raise UserError(
-                            f"--word_vectors {self.path}: not in text format (a line a word): one "
-                            f"has more than {LONGEST_LINE:,} bytes"
+                            f"--word_vectors {self.path}: not in text format (one line per word): "
+                            f"one has more than {LONGEST_LINE:,} bytes"
                         )
                     yield line
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -37,7 +37,7 @@ class Extraction:
 class Options:
     """How crops are read."""
 
-    face_frames: int = flag(16, "crops a clip for resnet3d", "model", low=1, high=1024)
+    face_frames: int = flag(16, "crops per clip for resnet3d", "model", low=1, high=1024)
     face_size: int = flag(112, "pixels of a crop for resnet3d", "model", low=16, high=160)
 
 
@@ -125,12 +125,12 @@ class Crops(Feature):
         return 3
 
     def reader(self, options: Options, width: int, store: Any = None) -> "CropReader":
-        """Reads ``face_frames`` crops a clip."""
+        """Reads ``face_frames`` crops per clip."""
         return CropReader(options)
 
 
 class CropReader(Reader):
-    """A fixed number of crops a clip, from all over it; mirrored half of the time in training."""
+    """A fixed number of crops per clip, from all over it; mirrored half of the time in training."""
 
     def steps(
         self, clip: ClipFeatures, window: Window | None, generator: np.random.Generator | None
@@ -179,7 +179,7 @@ def detect_every(face_stride: int) -> int:
 
 
 def same_length(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays with a row a step, which are all as many.
+    """Arrays with one row per step, which are all as many.
 
     Raises:
         ValueError: they are not.

@@ -1,8 +1,8 @@
 """The layout of ``features/``: where a file lies, how it is written whole, and the lists beside it.
 
 ===================================  ===============================================================
-``<split>/<folder>/<stem>``          one file a clip and feature: see the modules of the features
-``<split>/manifest.csv``             a row a clip: names, labels, facts, a ``<feature>_state`` each
+``<split>/<folder>/<stem>``          one file per clip and feature: see the modules of the features
+``<split>/manifest.csv``             one row per clip: names, labels, facts, ``<feature>_state``
 ``<split>/failures.csv``             what is wrong now
 ``features.json``                    corpus, class names, settings, package versions
 ===================================  ===============================================================

@@ -14,7 +14,7 @@ MOST_VECTORS = 256  # read of a clip; of a longer one as many, at evenly spread 
 
 
 class Vectors(NamedTuple):
-    """One vector a step."""
+    """One vector per step."""
 
     values: np.ndarray  # floating point (T, D)
     time: np.ndarray  # float32 (T,) seconds of the clip; NaN where a step has none

@@ -60,6 +60,7 @@ def describe(
     made: Recipe,
     class_names: Sequence[str],
     features: dict[str, Any],
+    *,
     epoch: int,
     metrics: dict[str, float],
     met: dict[str, Any] | None = None,

@@ -27,6 +27,7 @@ def evaluate(
     order: list[str],
     device: torch.device,
     amp: torch.dtype | None = None,
+    *,
     without: str = "",
 ) -> Predictions:
     """Answers for every clip, exact whatever the batches and the number of ranks.

@@ -14,7 +14,7 @@ from emotion.records import Stream
 class Options:
     """Of the network."""
 
-    hidden: int = flag(128, "LSTM width a direction", "model", low=1, high=8192)
+    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
     dropout: float = flag(
         0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
     )

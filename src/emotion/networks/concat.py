@@ -16,7 +16,7 @@ from emotion.records import Batch, Clock, Stream
 class Options:
     """Of the fusion."""
 
-    hidden: int = flag(128, "LSTM width a direction", "model", low=1, high=8192)
+    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
     dropout: float = flag(
         0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
     )

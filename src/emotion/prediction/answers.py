@@ -17,7 +17,7 @@ def write_answers(
     readings: Sequence[Reading],
     probabilities: bool,
 ) -> None:
-    """``FileID,Emotion``, where asked a column a class, and the ``modalities`` it rests on.
+    """``FileID,Emotion``, where asked one column per class, and the ``modalities`` it rests on.
 
     A clip without an answer has its row, empty after the FileID.
     """

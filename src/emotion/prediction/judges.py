@@ -22,7 +22,7 @@ class Judges(NamedTuple):
     left_out: int = 0  # further clips, which no model may answer
 
     def rows(self, members: Sequence[Member]) -> list[dict[str, Any]]:
-        """A row a model for the report: how many of the clips it knows, and how many it answers."""
+        """One row per model for the report: how many clips it knows, and how many it answers."""
         return [
             {
                 "weights": str(member.checkpoint.path),

@@ -29,7 +29,7 @@ class General:
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
     output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
 
-    probabilities: bool = flag(False, "add a column a class", "answers")
+    probabilities: bool = flag(False, "add a column per class", "answers")
     average_weights: bool = flag(
         False, "average the weights of one run's checkpoints into one model", "answers"
     )
@@ -59,7 +59,7 @@ class General:
     batch_size: int = flag(32, "clips at once", "running", low=1)
     num_workers: int = flag(
         cores(),
-        "processes that read clips, at most one a core; 0 reads in this one",
+        "processes that read clips, at most one per core; 0 reads in this one",
         "running",
         low=0,
     )

@@ -91,6 +91,7 @@ def draw_timeline(
     centres: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
+    *,
     title: str,
     path: Path,
 ) -> None:

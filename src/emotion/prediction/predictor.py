@@ -58,6 +58,7 @@ class Predictor:
         self,
         members: Sequence[Member],
         device: torch.device,
+        *,
         n_views: int = 1,
         hide: bool = False,
         options: Any = None,
@@ -97,7 +98,7 @@ class Predictor:
             options.weights, options.average_weights, True, options.logs_dir, place
         )
         blocked = blocked_features(options, members, [])
-        return cls(members, place, options.tta, options=options, blocked=blocked)
+        return cls(members, place, n_views=options.tta, options=options, blocked=blocked)
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """A longer recording, read once, and cut into windows that are clips to a model.
 
-What is held grows by 4 MB a minute for the sound and about as much for the coded face crops; frames
-are never held.
+What is held grows by 4 MB per minute for the sound and about as much for the coded face crops;
+frames are never held.
 """
 
 from collections.abc import Sequence

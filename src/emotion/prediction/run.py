@@ -152,7 +152,7 @@ def _predictor(
     return Predictor(
         members,
         device,
-        options.tta,
+        n_views=options.tta,
         hide=bool(options.report),
         options=options,
         blocked=blocked_features(options, members, items),

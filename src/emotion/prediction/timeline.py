@@ -40,7 +40,7 @@ class Timeline(NamedTuple):
 
 
 def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequence[Item]) -> int:
-    """Answer every window of every file; write the CSV and a picture a file.
+    """Answer every window of every file; write the CSV and one picture per file.
 
     Returns:
         The number of files with an answer.
@@ -170,4 +170,4 @@ def _draw(timeline: Timeline, item: Item, class_names: Sequence[str], path: Path
     probabilities = np.stack([answer.probabilities for answer in timeline.answers])
     window = timeline.spans[0].end - timeline.spans[0].start
     title = f"{printable(item.clip.path.name)}: windows of {window:g} s"
-    draw_timeline(scene, centres, probabilities, class_names, title, path)
+    draw_timeline(scene, centres, probabilities, class_names, title=title, path=path)

@@ -1,7 +1,7 @@
 """The clips that have work left, dealt out to worker processes."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,6 +14,15 @@ from emotion.records import Corpus
 from emotion.workers import Crew, Lost, answers
 
 _worker: dict[str, Any] = {}
+
+
+class Context(NamedTuple):
+    """What every worker knows."""
+
+    store: FeatureStore
+    class_names: tuple[str, ...]
+    settings: dict[str, Any]  # what features.json says
+    options: Any  # the flags of preprocess.py
 
 
 def device_of(worker: int, workers: int) -> str:
@@ -41,35 +50,28 @@ def outcomes(
         settings: what features.json says of them.
         options: the flags of preprocess.py.
     """
-    context = (store, corpus.class_names, settings, options)
+    context = Context(store, corpus.class_names, settings, options)
     if options.num_workers == 0:
-        _prepare_worker(0, 1, *context)
+        _prepare_worker(0, 1, context)
         yield from map(_work, jobs)
         return
     size = min(options.num_workers, len(jobs))
-    crew = Crew(_start_worker, (size, *context), _work, options.clip_timeout)
+    crew = Crew(_start_worker, (size, context), _work, options.clip_timeout)
     for answer in answers(jobs, size, crew):
         if isinstance(answer, Lost):
             answer = lost(answer.job, answer.reason, store, corpus.class_names)
         yield answer
 
 
-def _start_worker(worker: int, *context: Any) -> None:
+def _start_worker(worker: int, workers: int, context: Context) -> None:
     torch.set_num_threads(1)
-    _prepare_worker(worker, *context)
+    _prepare_worker(worker, workers, context)
 
 
-def _prepare_worker(
-    worker: int,
-    workers: int,
-    store: FeatureStore,
-    class_names: tuple[str, ...],
-    settings: dict[str, Any],
-    options: Any,
-) -> None:
+def _prepare_worker(worker: int, workers: int, context: Context) -> None:
     allow_tf32(False)  # a GPU's faces are a CPU's
-    extractor = Extractor(settings, options, device_of(worker, workers))
-    _worker["context"] = (store, class_names, extractor)
+    extractor = Extractor(context.settings, context.options, device_of(worker, workers))
+    _worker["context"] = (context.store, context.class_names, extractor)
 
 
 def _work(job: Job) -> Outcome:

@@ -49,7 +49,7 @@ def preprocess(options: PreprocessOptions) -> int:
     with alone(store, shard):
         with folder_lock(store):
             _describe(store, corpus, settings)
-        return _extract(options, store, corpus, shard, settings, stages)
+        return _extract(options, store, corpus, shard, settings=settings, stages=stages)
 
 
 @contextmanager
@@ -66,6 +66,7 @@ def _extract(
     store: FeatureStore,
     corpus: Corpus,
     shard: Shard,
+    *,
     settings: dict[str, Any],
     stages: list[Afterwards],
 ) -> int:
@@ -82,7 +83,7 @@ def _extract(
             for clip, record in stage.work(pending, records)
         )
         journal.work(done, known, len(pending), show)
-    return _finish(store, corpus, shard, journal, len(jobs), options.max_failures)
+    return _finish(store, corpus, shard, journal, done=len(jobs), max_failures=options.max_failures)
 
 
 def _stages(options: PreprocessOptions, corpus: Corpus, store: FeatureStore) -> list[Afterwards]:
@@ -142,6 +143,7 @@ def _finish(
     corpus: Corpus,
     shard: Shard,
     journal: Journal,
+    *,
     done: int,
     max_failures: float,
 ) -> int:

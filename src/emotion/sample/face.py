@@ -296,7 +296,7 @@ def render_face(scene: FaceScene, generator: np.random.Generator) -> np.ndarray:
         generator: drives everything individual: intensity, blinks, movement, colours, background.
 
     Returns:
-        RGB uint8 (F, HEIGHT, WIDTH, 3), FRAMES_PER_SECOND frames a second.
+        RGB uint8 (F, HEIGHT, WIDTH, 3), FRAMES_PER_SECOND frames per second.
     """
     times = np.arange(round(scene.duration * FRAMES_PER_SECOND)) / FRAMES_PER_SECOND
     texture = _textured(generator)

@@ -47,7 +47,7 @@ def ensemble_scores(runs: list[Path], target: str) -> dict[str, Any]:
 def read_answers(path: Path, target: str) -> Answers:
     """The answers of one run."""
     heading, rows = read_csv(path, "train the run again")
-    first = 1 + len(TARGETS) + 1  # clip, labels, prediction, then a column a class
+    first = 1 + len(TARGETS) + 1  # clip, labels, prediction, then one column per class
     names = heading[first:]
     try:
         return Answers(

@@ -53,7 +53,7 @@ class General:
     )
     folds_file: str = flag("", 'JSON {"folds": [[speakers], ...]}; balanced folds without', "data")
     num_workers: int = flag(
-        16, "loader processes a rank, at most one a core", "data", low=0, high=1024
+        16, "loader processes per rank, at most one per core", "data", low=0, high=1024
     )
 
     fusion: str = flag("aligned", "how modalities are joined", "model", tuple(registry.FUSIONS))
@@ -99,7 +99,7 @@ class General:
     )
 
     learning_rate: float = flag(4e-3, "at the end of the warmup", "optimization", low=0.0)
-    batch_size: int = flag(32, "clips a step and rank", "optimization", low=1, high=1_000_000)
+    batch_size: int = flag(32, "clips per step and rank", "optimization", low=1, high=1_000_000)
     micro_batch: str = flag(
         "auto", "clips in memory at once: a number, or auto to fit", "optimization"
     )

@@ -2,7 +2,7 @@
 
 import time
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,57 @@ def _train(options: TrainOptions, folder: Path, device: torch.device) -> None:
     distributed.barrier()
 
 
+@dataclass
+class Fit:
+    """One model in training; ``last_epoch`` is the one to end with and to keep, of a refit."""
+
+    options: TrainOptions
+    task: Task
+    folder: Path
+    engine: Engine
+    loaders: Loaders
+    state: RunState
+    book: Logbook | None  # of the main process
+    last_epoch: int | None
+
+    def epochs(self) -> None:
+        """All that are left."""
+        count = self.options.n_epoch if self.last_epoch is None else self.last_epoch + 1
+        with told_in_one_line(self.loaders.ledger):
+            for number in range(len(self.state.history), count):
+                held = number < self.options.freeze_epochs
+                self.engine.held = backbone_of(self.engine.model) if held else ()
+                self.epoch(number)
+            distributed.barrier()  # the best checkpoint is on disk
+
+    def epoch(self, number: int) -> None:
+        """Train, validate, write everything down."""
+        engine, loaders, task = self.engine, self.loaders, self.task
+        started = time.monotonic()
+        loaders.train_batches.epoch = number
+        torch.manual_seed(dropout_seed(self.options.seed, number))
+        engine.skipped_steps = 0
+        train_loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), number)
+        loaders.at_once = engine.micro_batch  # which may have shrunk
+        trained = time.monotonic()
+        candidate = validation_model(engine, loaders)
+        predictions = predict(candidate, loaders.val, task.parts.val, engine.device, engine.amp)
+        _check_finite(predictions, number)
+        row = {"epoch": number, "train_loss": train_loss, **validation_row(task, predictions)}
+        if engine.scaler:
+            row["skipped_steps"] = engine.skipped_steps
+        row["lr"] = engine.optimizer.param_groups[0]["lr"]
+        row["train_seconds"] = round(trained - started, 2)
+        row["seconds"] = round(time.monotonic() - started, 2)
+        better = self.state.add(row)
+        if self.book:
+            if better if self.last_epoch is None else number == self.last_epoch:
+                scalars = {k: v for k, v in row.items() if not k.endswith("seconds")}
+                save_best(self.folder, candidate, task, number, scalars)
+            save_state(self.folder, self.state, engine, task, self.options)
+            self.book.write_epoch(self.state.history)
+
+
 def _fit(
     options: TrainOptions,
     task: Task,
@@ -118,15 +169,23 @@ def _fit(
     device: torch.device,
     last_epoch: int | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any], Logbook | None]:
-    """Train and score one model: its epochs, its scores, and what else is to be written down.
+    """Train and score one model: its epochs, its scores, and what else is to be written down."""
+    fit = _begin(options, task, folder, device, last_epoch)
+    fit.epochs()
+    learnt = last_epoch is not None
+    with told_in_one_line(fit.loaders.ledger):
+        result = final_scores(folder, task, fit.loaders, device, fit.engine.amp, learnt=learnt)
+    return fit.state.history, result, fit.book
 
-    Args:
-        options: the flags.
-        task: the clips and the recipe.
-        folder: of the run.
-        device: of this process.
-        last_epoch: the one to end with and to keep, of a refit; else validation chooses.
-    """
+
+def _begin(
+    options: TrainOptions,
+    task: Task,
+    folder: Path,
+    device: torch.device,
+    last_epoch: int | None,
+) -> Fit:
+    """A model as it starts, or as it was left."""
     state = load_state(folder, options) if options.resume else None
     if state is not None:
         check_same_clips(folder, task, state)
@@ -142,28 +201,27 @@ def _fit(
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise damaged(folder / "last.pth", error) from error
     loaders.at_once = engine.micro_batch
-    if engine.micro_batch < options.batch_size and distributed.is_main():
+    fit = Fit(options, task, folder, engine, loaders, state, None, last_epoch)
+    if distributed.is_main():
+        _announce(fit)
+    return fit
+
+
+def _announce(fit: Fit) -> None:
+    """Open the logbook of a run, and say what it is."""
+    options, task, engine = fit.options, fit.task, fit.engine
+    if engine.micro_batch < options.batch_size:
         note(
             f"{options.batch_size} clips do not fit at once; each step runs "
             f"{engine.micro_batch} at a time (--micro_batch)"
         )
-    book = None
-    if distributed.is_main():
-        book = Logbook(folder, options.n_epoch, len(state.history))
-        book.write_config(options, _resolved(task, engine, loaders))
-        if task.folds:
-            book.write_folds(speakers_by_fold(task.store, task.folds))
-        say(_start_line(folder, task, model, device))
-        save_state(folder, state, engine, task, options)  # Ctrl-C in epoch 0 finds a last.pth too
-    epochs = options.n_epoch if last_epoch is None else last_epoch + 1
-    with told_in_one_line(loaders.ledger):
-        for epoch in range(len(state.history), epochs):
-            engine.held = backbone_of(model) if epoch < options.freeze_epochs else ()
-            run_epoch(epoch, options, task, engine, loaders, state, folder, book, last_epoch)
-        distributed.barrier()  # the best checkpoint is on disk
-        learnt = last_epoch is not None
-        result = final_scores(folder, task, loaders, device, engine.amp, learnt)
-    return state.history, result, book
+    fit.book = Logbook(fit.folder, options.n_epoch, len(fit.state.history))
+    fit.book.write_config(options, _resolved(task, engine, fit.loaders))
+    if task.folds:
+        fit.book.write_folds(speakers_by_fold(task.store, task.folds))
+    say(_start_line(fit.folder, task, engine.model, engine.device))
+    # Ctrl-C in epoch 0 finds a last.pth too
+    save_state(fit.folder, fit.state, engine, task, options)
 
 
 def run_folder(options: TrainOptions) -> Path:
@@ -213,8 +271,8 @@ def build_engine(
         options.optim,
         options.learning_rate,
         options.weight_decay,
-        backbone_of(model),
-        options.backbone_lr,
+        backbone=backbone_of(model),
+        backbone_lr=options.backbone_lr,
     )
     steps = len(loaders.train_batches)
     schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
@@ -262,45 +320,6 @@ def amp_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def run_epoch(
-    epoch: int,
-    options: TrainOptions,
-    task: Task,
-    engine: Engine,
-    loaders: Loaders,
-    state: RunState,
-    folder: Path,
-    book: Logbook | None,
-    last_epoch: int | None = None,
-) -> None:
-    """Train, validate, write everything down; of a refit the ``last_epoch`` is the one to keep."""
-    started = time.monotonic()
-    loaders.train_batches.epoch = epoch
-    torch.manual_seed(dropout_seed(options.seed, epoch))
-    engine.skipped_steps = 0
-    train_loss = train_one_epoch(engine, loaders.train, len(loaders.train_batches), epoch)
-    loaders.at_once = engine.micro_batch  # which may have shrunk
-    trained = time.monotonic()
-    candidate = validation_model(options, engine, loaders)
-    predictions = predict(candidate, loaders.val, task.parts.val, engine.device, engine.amp)
-    _check_finite(predictions, epoch)
-    row = {"epoch": epoch, "train_loss": train_loss, **validation_row(task, predictions)}
-    if engine.scaler:
-        row["skipped_steps"] = engine.skipped_steps
-    row["lr"] = engine.optimizer.param_groups[0]["lr"]
-    row["train_seconds"] = round(trained - started, 2)
-    row["seconds"] = round(time.monotonic() - started, 2)
-    better = state.add(row) if last_epoch is None else epoch == last_epoch
-    if last_epoch is not None:
-        state.history.append(row)
-    if book:
-        if better:
-            scalars = {k: v for k, v in row.items() if not k.endswith("seconds")}
-            save_best(folder, candidate, task, epoch, scalars)
-        save_state(folder, state, engine, task, options)
-        book.write_epoch(state.history)
-
-
 def dropout_seed(seed: int, epoch: int) -> int:
     """Of an epoch of this rank: ranks that drop alike would leave the same units idle."""
     return seed * 1_000_003 + epoch + 1_000_000_007 * distributed.rank()
@@ -318,7 +337,7 @@ def _check_finite(predictions: Predictions, epoch: int) -> None:
             )
 
 
-def validation_model(options: TrainOptions, engine: Engine, loaders: Loaders) -> nn.Module:
+def validation_model(engine: Engine, loaders: Loaders) -> nn.Module:
     """The weights to judge (averaged ones, if any), with batch-norm statistics of their own."""
     model = engine.ema.module if engine.ema is not None else engine.model
     if live_batch_norms(model):

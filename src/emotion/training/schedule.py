@@ -16,6 +16,7 @@ def build_optimizer(
     name: str,
     learning_rate: float,
     weight_decay: float,
+    *,
     backbone: Sequence[nn.Parameter] = (),
     backbone_lr: float = 1.0,
 ) -> torch.optim.Optimizer:

@@ -27,11 +27,12 @@ def predict(
     examples: list[Example],
     device: torch.device,
     amp: torch.dtype | None,
+    *,
     without: str = "",
 ) -> Predictions:
     """Answers for the clips of a part, in its order."""
     order = [example.record.stem for example in examples]
-    return evaluate(model, loader, order, device, amp, without)
+    return evaluate(model, loader, order, device, amp, without=without)
 
 
 def validation_row(task: Task, predictions: Predictions) -> dict[str, float]:
@@ -66,6 +67,7 @@ def final_scores(
     loaders: Loaders,
     device: torch.device,
     amp: torch.dtype | None,
+    *,
     learnt: bool = False,
 ) -> dict[str, Any]:
     """Score the best epoch once: on validation, on test where it is labelled, on both without each
@@ -97,7 +99,7 @@ def final_scores(
         if task.recipe.fusion:
             result[name]["without"] = {
                 modality: head_scores(
-                    task, predict(model, loader, examples, device, amp, modality)
+                    task, predict(model, loader, examples, device, amp, without=modality)
                 )["on_integrated"]
                 for modality in task.recipe.modalities
             }
@@ -105,7 +107,7 @@ def final_scores(
 
 
 def write_predictions(path: Path, task: Task, predictions: Predictions) -> None:
-    """A row a clip: its name, its labels, the answer and each class's probability."""
+    """One row per clip: its name, its labels, the answer and each class's probability."""
     logits = predictions.logits[task.main_head]
     names = (*task.class_names, "")  # -1 is unlabelled
     rows = [

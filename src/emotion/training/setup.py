@@ -193,9 +193,9 @@ class Loaders:
             examples,
             task.recipe,
             training,
-            self.options.seed,
-            self.ledger,
-            self.readers,
+            seed=self.options.seed,
+            ledger=self.ledger,
+            readers=self.readers,
         )
 
     def evaluation(self, examples: list[Example], shared: bool = True) -> DataLoader:

@@ -185,7 +185,7 @@ def _describe(
         task.recipe,
         task.class_names,
         task.feature_settings,
-        epoch,
-        metrics,
-        describe_met(task.parts, task.folds is not None),
+        epoch=epoch,
+        metrics=metrics,
+        met=describe_met(task.parts, task.folds is not None),
     )
