@@ -1,8 +1,8 @@
 """Static word vectors from a text file of word2vec, GloVe or fastText.
 
-Such a file holds one line per word (``word v1 v2 ... vD``), after a line ``count D`` in word2vec's
-and fastText's, and has millions of them. It is read once, from front to back, and only the words that
-the corpus uses are kept.
+Such a file holds one line per word (``word v1 v2 ... vD``), after a line ``count D`` in the format
+of word2vec and fastText, and has millions of them. It is read once, from front to back, and only
+the words that the corpus uses are kept.
 """
 
 import gzip
