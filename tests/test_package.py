@@ -1,0 +1,52 @@
+"""The package beside other ones: imported in no time, used from Python, at home where it is run."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from emotion import Predictor
+from emotion.errors import UserError
+from emotion.paths import HOME
+from tests.media import noise, tone, write_clip
+from tests.prediction import PLAIN, answers_of, make_checkpoint, probabilities_of, slim
+
+
+def python(code, folder, cwd):
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {code}"]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_it_takes_nothing_along():
+    heavy = python("import emotion; print({'torch', 'numpy'} & {*sys.modules})", HOME / "src", HOME)
+    assert heavy == "set()"
+
+
+def test_beside_the_scripts_folders_are_theirs_and_elsewhere_those_of_the_caller(tmp_path):
+    home = "from emotion.paths import HOME; print(HOME)"
+    assert python(home, HOME / "src", tmp_path) == str(HOME)
+    site = tmp_path / "lib" / "python" / "site-packages"
+    shutil.copytree(HOME / "src" / "emotion", site / "emotion")
+    (tmp_path / "work").mkdir()
+    assert python(home, site, tmp_path / "work") == str(tmp_path / "work")
+
+
+def test_a_predictor_answers_as_the_script_does(tmp_path, monkeypatch):
+    slim(monkeypatch)
+    weights = make_checkpoint(tmp_path, "speech", features=PLAIN)
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("one", "two"):
+        write_clip(clips / f"{name}.wav", None, tone(0.8, 300) + noise(0.8))
+    predictor = Predictor.load(str(weights), device="cpu")
+    found = predictor.predict(clips)
+    rows = answers_of(weights, tmp_path, input=[str(clips)], probabilities=True)
+    for answer, row in zip(found, rows, strict=True):
+        assert answer.item.clip.id == row["FileID"]
+        assert list(answer.probabilities) == pytest.approx(probabilities_of(row), abs=1e-6)
+        assert predictor.class_names[answer.probabilities.argmax()] == row["Emotion"]
+    with pytest.raises(UserError, match="no such file or folder"):
+        predictor.predict(tmp_path / "nothing")
