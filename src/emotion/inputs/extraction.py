@@ -71,9 +71,9 @@ class Extractor:
         self.settings = settings
         self.options = options
         self.device = device
-        made = {name: feature_named(name) for name in registry.FEATURES}
-        wanted = {*features, *(need for name in features for need in made[name].needs)}
-        self.features = {k: v for k, v in made.items() if k in wanted or not features}
+        given = features or registry.FEATURES
+        wanted = {*given, *(need for name in given for need in feature_named(name).needs)}
+        self.features = {n: feature_named(n) for n in registry.FEATURES if n in wanted}
         self._tools: dict[str, Any] = {}
 
     def tools(self, name: str) -> Any:

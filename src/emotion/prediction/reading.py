@@ -221,6 +221,7 @@ def _start_reader(_: int, reader: ItemReader, threads: int) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(0)
     _here["reader"] = reader
+    _ = reader.extractors  # which imports what they need, before the first clip's time runs
 
 
 def _read(index: int) -> Prepared:
