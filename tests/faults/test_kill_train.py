@@ -15,14 +15,13 @@ from tests.training.runs import assert_same_runs
 pytestmark = pytest.mark.torture
 
 CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
-MLSTM = {"sequence_length": 16}
 MODES = {
     "speech": {"mode": "speech"},
     "face_attention_lstm": {"mode": "face", "face_model": "attention_lstm"},
     "face_resnet3d": {"mode": "face", **CROPS},
-    "face_mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn", **MLSTM},
+    "face_mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn"},
     "text": {"mode": "text"},
-    "text_mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn", **MLSTM},
+    "text_mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn"},
     "multimodal": {"mode": "multimodal", "ema": 0.9},
     "multimodal_resnet3d": {"mode": "multimodal", "lam": 0, "fusion": "concat", **CROPS},
 }
