@@ -163,6 +163,16 @@ def test_flags_of_an_extension_are_in_help_and_checked():
     assert "did you mean --channels?" in said
 
 
+def test_options_that_need_the_rest_of_their_file_are_one_line(tmp_path):
+    text = (EXTEND / "encoder.py").read_text()
+    assert "flag(64," in text
+    path = tmp_path / "mine.py"
+    path.write_text("WIDTH = 64\n" + text.replace("flag(64,", "flag(WIDTH,"))
+    said = run("train.py", "--mode", "speech", extend=[str(path)], code=2)
+    assert said.count("\n") == 1
+    assert "name 'WIDTH' is not defined: the class Options is read without the rest" in said
+
+
 CORPUS = re.search(
     r"```python\n(from pathlib.*?)```", (HOME / "docs" / "EXTENDING.md").read_text(), re.S
 )[1]

@@ -124,7 +124,13 @@ def options_of(module: str, kind: str = "Options") -> type:
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
     found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind]
     names: dict[str, Any] = {"flag": flag, "dataclass": dataclasses.dataclass}
-    exec(compile(ast.Module(found, []), str(spec.origin), "exec"), names)
+    try:
+        exec(compile(ast.Module(found, []), str(spec.origin), "exec"), names)
+    except NameError as error:
+        raise UserError(
+            f"{spec.origin}: {first_line(error)}: the class {kind} is read without the rest of its "
+            "file; use flag and plain values in it"
+        ) from error
     return names.get(kind, NoOptions)
 
 
