@@ -4,7 +4,7 @@
 
 A support vector machine (RBF) on means, deviations, percentiles and movements of 32 bands, trained
 on the clips that a run of the same fold trains on; scored on the validation fold, and with ``--part
-test`` on the test fold. ``--speech_norm speaker``: against the mean and deviation of the speaker;
+test`` on the test fold. ``--normalise speaker``: against the mean and deviation of the speaker;
 ``--speech_level``: at the level of the recording, which scaling to the clip's own peak takes away.
 """
 
@@ -24,7 +24,7 @@ from sklearn.svm import SVC
 
 from emotion.data.examples import Example, Folds, load_parts
 from emotion.inputs.audio import at_its_level
-from emotion.inputs.speaker_norms import level_of
+from emotion.inputs.log_mel import level_of
 from emotion.inputs.store import FeatureStore, StoredClip
 
 N_BANDS, QUARTERS, C = 32, 4, 10.0
@@ -63,7 +63,7 @@ def fold_score(store: FeatureStore, options: argparse.Namespace, fold: int) -> f
     tested: list[Example] = getattr(parts, options.part)
     examples = parts.train + tested
     values = np.stack([read(store, example, options.speech_level) for example in examples])
-    if options.speech_norm == "speaker":
+    if options.normalise == "speaker":
         values = by_speaker(values, np.array([e.record.speaker for e in examples]))
     labels = np.array([example.speech for example in examples])
     train = np.arange(len(examples)) < len(parts.train)
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--features_dir", type=Path, required=True)
     parser.add_argument("--n_folds", type=int, required=True)
     parser.add_argument("--folds_file", default="")
-    parser.add_argument("--speech_norm", choices=("none", "speaker"), default="none")
+    parser.add_argument("--normalise", choices=("none", "speaker"), default="none")
     parser.add_argument("--speech_level", action="store_true")
     parser.add_argument("--part", choices=("val", "test"), default="val")
     options = parser.parse_args()

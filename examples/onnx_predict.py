@@ -25,7 +25,7 @@ def read_metadata(session: InferenceSession) -> dict:
     try:
         metadata = {n: json.loads(found[n]) for n in ("features", "class_names", "recipe")}
         (part,) = metadata["recipe"]["parts"]
-        wants = {"a voice of a known speaker": part["reading"]["speech_norm"] != "none"}
+        wants = {"a voice of a known speaker": part["reading"]["normalise"] != "none"}
         wants["its loudness"] = part["reading"]["speech_level"]
     except (KeyError, TypeError, ValueError):
         raise ValueError("is no speech model of predict.py --export") from None

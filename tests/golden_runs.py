@@ -35,7 +35,7 @@ RUNS = {
     },
     "speech by speaker": {
         "mode": "speech", "pooling": "statistics", "stride": 8,
-        "speech_norm": "speaker", "speech_level": True, "speech_frames": 64,
+        "normalise": "speaker", "speech_level": True, "speech_frames": 64,
     },
     "text": {"mode": "text"},
     "text mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn"},

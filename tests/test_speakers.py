@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from emotion.corpora.qia2020 import EMOTIONS
 from emotion.data.dataset import FeatureDataset
 from emotion.data.examples import load_examples
 from emotion.errors import UserError
+from emotion.inputs.log_mel import LEAST_DEVIATION, bands_of
 from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.store import StoredClip
 from emotion.paths import HOME
@@ -55,29 +57,33 @@ def store(tmp_path_factory):
     return store
 
 
+def norms_of(store, level=False):
+    return SpeakerNorms(store, "speech", partial(bands_of, level=level), LEAST_DEVIATION)
+
+
 def test_every_band_of_every_speaker_has_the_same_mean_and_spread(store):
-    norms, of = SpeakerNorms(store), {}
+    norms, of = norms_of(store), {}
     for record in store.read_manifest("all"):
         if record.state("speech") == "ok":
-            values = speech_of(store, "all", record)
+            values = speech_of(store, "all", record).T
             of.setdefault(record.speaker, []).append(norms.apply(values, record.speaker))
     assert len(of) == N_SPEAKERS
     for clips in of.values():
-        values = np.concatenate(clips, axis=1)
+        values = np.concatenate(clips)
         assert values.dtype == np.float32
-        np.testing.assert_allclose(values.mean(axis=1), 0.0, atol=5e-3)
-        np.testing.assert_allclose(values.std(axis=1), 1.0, atol=5e-3)
+        np.testing.assert_allclose(values.mean(axis=0), 0.0, atol=5e-3)
+        np.testing.assert_allclose(values.std(axis=0), 1.0, atol=5e-3)
 
 
 def test_the_loader_normalises_and_silence_stays(store):
     examples = load_examples(store, "all", EMOTIONS[:2])
-    norms = SpeakerNorms(store)
+    norms = norms_of(store)
     plain = FeatureDataset(store, examples, recipe_of("speech"))
-    dataset = FeatureDataset(store, examples, recipe_of("speech", speech_norm="speaker"))
+    dataset = FeatureDataset(store, examples, recipe_of("speech", normalise="speaker"))
     for index, example in enumerate(examples):
         values = plain[0, index].steps["speech"].values
         if example.record.state("speech") == "ok":
-            values = norms.apply(values.T, example.record.speaker).T
+            values = norms.apply(values, example.record.speaker)
         np.testing.assert_array_equal(dataset[0, index].steps["speech"].values, values)
 
 
@@ -85,21 +91,19 @@ def test_a_band_without_any_spread_is_finite(tmp_path):
     store = make_features(tmp_path, clips={"all": 2}, modalities=("speech",), speakers=1)
     for record in store.read_manifest("all"):
         store.write("all", "speech", record.stem, np.full((128, 40), 0.5, np.float16))
-    normed = SpeakerNorms(store).apply(np.full((128, 3), 0.5, np.float32), "00")
-    np.testing.assert_array_equal(normed, np.zeros((128, 3), np.float32))
+    normed = norms_of(store).apply(np.full((3, 128), 0.5, np.float32), "00")
+    np.testing.assert_array_equal(normed, np.zeros((3, 128), np.float32))
 
 
 def test_clips_without_a_speaker_are_the_users_to_mend(tmp_path):
     store = make_features(tmp_path, clips={"train": 2}, modalities=("speech",))
     with pytest.raises(UserError, match="names no speaker for train000"):
-        SpeakerNorms(store)
+        norms_of(store)
 
 
 def test_a_trained_model_answers_from_features_as_it_was_validated(store, tmp_path, monkeypatch):
     slim(monkeypatch)
-    run = run_of(
-        store.root, tmp_path, "speech", n_folds=5, fold=2, speech_norm="speaker", n_epoch=2
-    )
+    run = run_of(store.root, tmp_path, "speech", n_folds=5, fold=2, normalise="speaker", n_epoch=2)
     wanted = {row["clip"]: row["prediction"] for row in rows_of(run / "predictions_test.csv")}
     assert len(wanted) >= 5
     for row in answers_of(run, tmp_path, features_dir=str(store.root), split="test"):
@@ -115,7 +119,7 @@ def test_voices_that_differ_only_in_level_and_spread_are_answered_alike(tmp_path
             values = speech_of(made, "test", record)
             made.write("test", "speech", record.stem, offset + gain * values)
         folders.append(made.root)
-    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker")
+    weights = make_checkpoint(tmp_path, "speech", normalise="speaker")
     flags = {"split": "test", "probabilities": True}
     first, second = (answers_of(weights, tmp_path, features_dir=str(f), **flags) for f in folders)
     for one, other in zip(first, second, strict=True):
@@ -123,7 +127,7 @@ def test_voices_that_differ_only_in_level_and_spread_are_answered_alike(tmp_path
 
 
 def test_the_onnx_example_refuses_what_it_cannot_normalise(tmp_path):
-    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker", stride=8)
+    weights = make_checkpoint(tmp_path, "speech", normalise="speaker", stride=8)
     made_up = tmp_path / "model.onnx"
     predict(options_of(weights, tmp_path, export=str(made_up)))
     done = subprocess.run(
@@ -139,7 +143,7 @@ def test_the_onnx_example_refuses_what_it_cannot_normalise(tmp_path):
 
 def test_a_media_file_is_refused_with_the_mend(tmp_path, monkeypatch):
     slim(monkeypatch)
-    weights = make_checkpoint(tmp_path, "speech", speech_norm="speaker")
+    weights = make_checkpoint(tmp_path, "speech", normalise="speaker")
     clip = write_clip(tmp_path / "a.wav", sound=noise(0.5))
     with pytest.raises(UserError, match="does not say whose it is"):
         answers_of(weights, tmp_path, input=[str(clip)])

@@ -9,10 +9,10 @@ from emotion.data.dataset import FeatureDataset
 from emotion.data.examples import load_examples
 from emotion.errors import UserError
 from emotion.inputs.audio import at_its_level
-from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.store import FeatureStore
 from tests.features import make_features
 from tests.recipes import recipe_of
+from tests.test_speakers import norms_of
 
 FLAT = recipe_of("speech", speech_frames=64)
 LEVEL = recipe_of("speech", speech_frames=64, speech_level=True)
@@ -39,7 +39,7 @@ def test_a_spectrogram_is_moved_to_the_level_that_the_manifest_names(store):
 
 def test_speaker_norms_are_of_the_same_scale(store):
     moved, examples = samples(store, LEVEL)
-    norms = SpeakerNorms(store, level=True)
+    norms = norms_of(store, level=True)
     first = [v for v, e in zip(moved, examples, strict=True) if e.record.speaker == "00"]
     mean, _ = norms.statistics["00"]
     np.testing.assert_allclose(mean, np.concatenate(first, axis=1).mean(axis=1), rtol=1e-5)

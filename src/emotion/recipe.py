@@ -20,18 +20,24 @@ class Part:
     reading: Any  # the feature's ``Options``
     encoder: str  # a name in ``registry.ENCODERS``
     network: Any  # the encoder's ``Options``
+    layers: int = 1  # of ``width`` values that a step has, of which a weighted mean is read
 
     @property
     def kind(self) -> str:
         """Of the features."""
-        return registry.FEATURES[self.feature].kind
+        return registry.feature_line(self.feature).kind
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the values of a step: (D,), or (L, D)."""
+        return (self.layers, self.width) if self.layers > 1 else (self.width,)
 
     def fits(self, other: "Part") -> str:
         """What keeps the weights of ``other`` from serving here, in words, or nothing.
 
         Options of training alone may differ.
         """
-        for name in ("encoder", "feature", "width"):
+        for name in ("encoder", "feature", "width", "layers"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 flag = f"--{self.modality}_model" if name == "encoder" else name
@@ -102,12 +108,12 @@ def restore(described: dict[str, Any]) -> Recipe:
 def _restore_part(part: dict[str, Any]) -> Part:
     feature = registry.load("FEATURES", part["feature"])
     encoder = registry.load("ENCODERS", part["encoder"])
-    kinds = registry.FEATURES[part["feature"]].kind, registry.ENCODERS[part["encoder"]].kind
+    kinds = registry.feature_line(part["feature"]).kind, registry.ENCODERS[part["encoder"]].kind
     if kinds[0] != kinds[1]:
         raise UserError(f"{part['encoder']} reads {kinds[1]}, {part['feature']} are {kinds[0]}")
     reading = registry.options_class(feature)(**part["reading"])
     network = registry.options_class(encoder)(**part["network"])
     return Part(
         str(part["modality"]), part["feature"], int(part["width"]), reading, part["encoder"],
-        network,
+        network, int(part.get("layers", 1)),
     )  # fmt: skip

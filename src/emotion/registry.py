@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -21,12 +21,18 @@ from emotion.command_line import flag, nearest
 from emotion.errors import UserError, first_line
 
 SPECTROGRAM, CROPS, VECTORS = "spectrogram", "crops", "vectors"  # kinds of features
+FAMILY = ":"  # in the name of features of which there are as many as there are networks
 FUSED = "multimodal"  # the mode that joins all modalities
 EXTENSIONS = "EMOTION_EXTEND"  # environment: what --extend names, for the processes started here
 
 
 class FeatureLine(NamedTuple):
-    """What is extracted, stored and read under one name."""
+    """What is extracted, stored and read under one name.
+
+    A name that ends in a colon is that of a family: one module, and as many features as there are
+    networks to name, such as ``speech:whisper-base``. It holds ``feature(name)`` in place of
+    ``FEATURE``, and ``describe(options)`` says which of them are made.
+    """
 
     modality: str
     kind: str  # decides how it is stored, and which encoders read it
@@ -54,6 +60,7 @@ FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
     "video": FeatureLine("face", CROPS, "emotion.inputs.crops"),
     "embedding": FeatureLine("face", VECTORS, "emotion.frozen.vggface"),
     "text": FeatureLine("text", VECTORS, "emotion.inputs.words"),
+    "speech:": FeatureLine("speech", VECTORS, "emotion.inputs.speech_states"),
 }
 ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are there
     "efficientnet": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet"),
@@ -80,11 +87,45 @@ def encoders_of(modality: str) -> list[str]:
     return [name for name, line in ENCODERS.items() if line.kind in kinds]
 
 
-def features_of(modality: str, kind: str) -> list[str]:
-    """Names of the features of a modality that are of a kind."""
-    return [
-        name for name, line in FEATURES.items() if line.modality == modality and line.kind == kind
-    ]
+def features_of(modality: str, kind: str, known: Iterable[str] = ()) -> list[str]:
+    """Names of the features of a modality that are of a kind; see ``feature_names``."""
+    lines = {name: feature_line(name) for name in feature_names(known)}
+    return [name for name, of in lines.items() if of.modality == modality and of.kind == kind]
+
+
+def feature_names(known: Iterable[str] = ()) -> list[str]:
+    """All features, in the order in which they are extracted: those with a line of their own, and
+    of ``known`` (such as the settings of a features folder) those that belong to a family.
+    """
+    families = [name for name in FEATURES if name.endswith(FAMILY)]
+    members = {family: sorted(n for n in known if family_of(n) == family) for family in families}
+    return [n for name in FEATURES for n in members.get(name, [name])]
+
+
+def family_of(name: str) -> str:
+    """The family of a feature; nothing where it has a line of its own, or is none."""
+    family = name[: name.find(FAMILY) + 1]
+    return family if name != family and family in FEATURES and name not in FEATURES else ""
+
+
+def feature_line(name: str) -> FeatureLine:
+    """The line of a feature, or that of its family.
+
+    Raises:
+        UserError: there is none.
+    """
+    load("FEATURES", name)
+    return FEATURES[family_of(name) or name]
+
+
+def feature(name: str) -> Any:
+    """The feature of this name: see ``emotion.inputs.feature.Feature``.
+
+    Raises:
+        UserError: there is none.
+    """
+    module = load("FEATURES", name)
+    return module.feature(name) if family_of(name) else module.FEATURE
 
 
 def load(table: str, name: str) -> ModuleType:
@@ -94,6 +135,7 @@ def load(table: str, name: str) -> ModuleType:
         UserError: there is no such line, as where a checkpoint wants an extension.
     """
     lines: dict[str, Any] = TABLES[table]
+    name = (table == "FEATURES" and family_of(name)) or name
     if name not in lines:
         kind = table.lower().removesuffix("s").replace("corpora", "corpus")
         raise UserError(
@@ -122,6 +164,9 @@ def options_of(module: str, kind: str = "Options") -> type:
     """
     spec = importlib.util.find_spec(module)
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+    for node in tree.body:  # from another component
+        if isinstance(node, ast.ImportFrom) and any(one.name == kind for one in node.names):
+            return options_of(node.module, kind)
     found = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind]
     names: dict[str, Any] = {"flag": flag, "dataclass": dataclasses.dataclass}
     try:
@@ -161,7 +206,7 @@ def joined(
             if _meaning(other) != _meaning(field):
                 raise UserError(f"{module}: its flag --{field.name} is another component's too")
             if other is field:
-                spec = dataclasses.field(default=field.default, metadata=field.metadata)
+                spec = dataclasses.field(**_default(field), metadata=field.metadata)
                 added[field.name] = (field.name, field.type, spec)
     made = dataclasses.make_dataclass(name, added.values(), bases=(base,))
     made.__module__, made.__doc__ = base.__module__, base.__doc__
@@ -171,7 +216,7 @@ def joined(
 def pick(options: type, values: Any) -> Any:
     """An ``options`` record from the fields of that name in a larger one; defaults for others."""
     fields = dataclasses.fields(options)
-    return options(**{f.name: getattr(values, f.name, f.default) for f in fields})
+    return options(**{f.name: getattr(values, f.name) for f in fields if hasattr(values, f.name)})
 
 
 def extend(files: Sequence[str]) -> None:
@@ -215,6 +260,11 @@ def _take_up(path: str) -> None:
         if twice := sorted(TABLES[table].keys() & brought.keys()):
             raise UserError(f"--extend {path}: {twice[0]} is there already; choose another name")
         TABLES[table].update(brought)
+
+
+def _default(field: dataclasses.Field) -> dict[str, Any]:
+    kind = "default" if field.default_factory is dataclasses.MISSING else "default_factory"
+    return {kind: getattr(field, kind)}
 
 
 def _meaning(field: dataclasses.Field) -> tuple:

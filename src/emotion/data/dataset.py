@@ -12,7 +12,6 @@ from emotion import registry
 from emotion.clock import STEP_SECONDS, whole_steps
 from emotion.data.examples import TARGETS, Example
 from emotion.data.faults import Ledger
-from emotion.inputs.extraction import feature_named
 from emotion.inputs.feature import Reader, Steps
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.recipe import Recipe
@@ -45,7 +44,7 @@ def readers_of(recipe: Recipe, store: FeatureStore | None = None) -> Readers:
         UserError: a clip of the store has no speaker, or a file is missing or damaged.
     """
     return {
-        part.modality: feature_named(part.feature).reader(part.reading, part.width, store)
+        part.modality: registry.feature(part.feature).reader(part.reading, part.shape, store)
         for part in recipe.parts
     }
 

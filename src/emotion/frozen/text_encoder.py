@@ -1,9 +1,6 @@
 """Word embeddings in context, from a Hugging Face encoder (``requirements-text.txt``)."""
 
-import hashlib
-import importlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +10,10 @@ import torch
 from torch import Tensor
 
 from emotion.errors import UserError, first_line
+from emotion.frozen.hugging_face import fingerprint, folder_of, library
 
 MAX_TOKENS = 512  # of a transcript; what follows is left out
-PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickles
+FLAG = "--text_encoder"
 FILES = "config.json, model.safetensors and tokenizer.json"
 
 
@@ -45,8 +43,9 @@ class TextEncoder:
         there = getattr(self.model.config, "num_hidden_layers", layers)
         if layers > there:
             raise UserError(f"--text_layers {layers}: {source} has only {there}")
-        fingerprint = _fingerprint(self.tokenizer, self.model)
-        self.name = f"{Path(source).name}@{fingerprint} layers {layers}"
+        vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
+        known_by = fingerprint(self.model, vocabulary)
+        self.name = f"{Path(source).name}@{known_by} layers {layers}"
         places = getattr(self.model.config, "max_position_embeddings", None) or MAX_TOKENS
         self.max_tokens = min(self.tokenizer.model_max_length, places, MAX_TOKENS)
 
@@ -93,19 +92,9 @@ def average_subwords(states: Tensor, words: Sequence[int | None]) -> Tensor:
 
 
 def _load(source: str) -> tuple[Any, Any]:
-    """Tokenizer and model, without the library's own messages."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        hub = importlib.import_module("huggingface_hub")
-        transformers = importlib.import_module("transformers")
-    except ImportError:
-        raise UserError(
-            f"--text_encoder {source}: wants the package transformers; "
-            "pip install -r requirements-text.txt"
-        ) from None
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    folder = source if Path(source).is_dir() else _fetch(source, hub)
+    """Tokenizer and model."""
+    transformers = library(FLAG, source)
+    folder = folder_of(FLAG, source, FILES)
     try:
         # a folder may name code of its own: it is never run, and nobody is asked whether it may
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -114,29 +103,9 @@ def _load(source: str) -> tuple[Any, Any]:
         )
     except Exception as error:  # the library raises what its file formats raise
         raise UserError(
-            f"--text_encoder {source}: not an encoder ({first_line(error)}); wants {FILES}"
+            f"{FLAG} {source}: not an encoder ({first_line(error)}); wants {FILES}"
         ) from error
     if not tokenizer.is_fast:
-        raise UserError(f"--text_encoder {source}: has no tokenizer.json; give another encoder")
+        raise UserError(f"{FLAG} {source}: has no tokenizer.json; give another encoder")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer, model.get_encoder() if model.config.is_encoder_decoder else model
-
-
-def _fetch(name: str, hub: Any) -> str:
-    """The folder of an encoder of the hub: downloaded, or as it was downloaded before."""
-    try:
-        return hub.snapshot_download(name, allow_patterns=PATTERNS, ignore_patterns="*/*")
-    except (OSError, ValueError) as error:  # no such name, no network
-        raise UserError(
-            f"--text_encoder {name}: no such folder, and not to be had from the Hugging Face hub "
-            f"({first_line(error)}); give a folder that holds {FILES}"
-        ) from error
-
-
-def _fingerprint(tokenizer: Any, model: torch.nn.Module) -> str:
-    """Of vocabulary and weights: the same encoder has it wherever its folder lies."""
-    digest = hashlib.sha256(json.dumps(sorted(tokenizer.get_vocab().items())).encode())
-    for name, values in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(values.float().numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -17,6 +17,7 @@ from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.feature import Absent, Window
 from emotion.inputs.media import Media
 from emotion.inputs.store import load_archive, numbers, read_array, write_array
+from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors
 from emotion.lazy import Lazy
 from emotion.records import ClipFeatures

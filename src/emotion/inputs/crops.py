@@ -120,11 +120,11 @@ class Crops(Feature):
             raise ValueError("it names crops that it does not hold")
         return track
 
-    def width(self, value: FaceTrack) -> int:
+    def shape(self, value: FaceTrack) -> tuple[int, ...]:
         """Colours."""
-        return 3
+        return (3,)
 
-    def reader(self, options: Options, width: int, store: Any = None) -> "CropReader":
+    def reader(self, options: Options, shape: tuple[int, ...], store: Any = None) -> "CropReader":
         """Reads ``face_frames`` crops per clip."""
         return CropReader(options)
 

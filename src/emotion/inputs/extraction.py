@@ -71,9 +71,11 @@ class Extractor:
         self.settings = settings
         self.options = options
         self.device = device
-        given = features or registry.FEATURES
-        wanted = {*given, *(need for name in given for need in feature_named(name).needs)}
-        self.features = {n: feature_named(n) for n in registry.FEATURES if n in wanted}
+        given = features or registry.feature_names(settings)
+        wanted = {*given, *(need for name in given for need in registry.feature(name).needs)}
+        self.features = {
+            n: registry.feature(n) for n in registry.feature_names(wanted) if n in wanted
+        }
         self._tools: dict[str, Any] = {}
 
     def tools(self, name: str) -> Any:
@@ -160,14 +162,9 @@ class Extractor:
             media.values[name] = None
 
 
-def feature_named(name: str) -> Feature:
-    """The ``FEATURE`` of a line of the registry."""
-    return registry.load("FEATURES", name).FEATURE
-
-
 def extraction_of(name: str) -> type:
     """The ``Extraction`` of a line of the registry."""
-    return registry.options_of(registry.FEATURES[name].module, "Extraction")
+    return registry.options_of(registry.feature_line(name).module, "Extraction")
 
 
 def describe(options: Any) -> dict[str, Any]:
@@ -178,7 +175,9 @@ def describe(options: Any) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for name in registry.FEATURES:
-        settings |= feature_named(name).describe(registry.pick(extraction_of(name), options))
+        module = registry.load("FEATURES", name)
+        made = module if name.endswith(registry.FAMILY) else module.FEATURE
+        settings |= made.describe(registry.pick(extraction_of(name), options))
     return settings
 
 

@@ -68,6 +68,16 @@ class Reader:
         raise NotImplementedError
 
 
+SOURCE = "source"  # of a setting: where a network came from, which is not what it is
+
+
+def agree(found: Any, wanted: Any) -> bool:
+    """Whether two settings of features.json are of the same features."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return found | {SOURCE: ""} == wanted | {SOURCE: ""}
+    return found == wanted
+
+
 class Afterwards(Protocol):
     """Work on many clips at a time, after their media."""
 
@@ -173,16 +183,18 @@ class Feature:
         """A stage after the media of all clips, where there is work that is done many at a time."""
         return None
 
-    def width(self, value: Any) -> int:
-        """Values a step: what an encoder is built for."""
+    def shape(self, value: Any) -> tuple[int, ...]:
+        """Of a step: (D,) values, what an encoder is built for, or (L, D) of several layers."""
         raise NotImplementedError
 
     def by_speaker(self, options: Any) -> bool:
         """Whether a reader wants to know whose clip it is."""
         return False
 
-    def reader(self, options: Any, width: int, store: Any = None) -> Reader:
-        """Reads it for a model; ``store`` where all clips of a speaker are needed."""
+    def reader(self, options: Any, shape: tuple[int, ...], store: Any = None) -> Reader:
+        """Reads steps of a ``shape`` for a model; ``store`` where all clips of a speaker are
+        needed.
+        """
         raise NotImplementedError
 
     def augment(self, stream: Stream, options: Any, generator: Generator, fused: bool) -> Stream:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,16 +11,18 @@ from torch import Generator
 
 from emotion.clock import FRAME_SECONDS, N_MELS
 from emotion.command_line import flag
+from emotion.errors import UserError
 from emotion.inputs.audio import ANALYSIS, at_its_level, extract_speech
 from emotion.inputs.feature import Absent, Feature, Reader, Steps, Window
 from emotion.inputs.media import Interval, Media
-from emotion.inputs.speaker_norms import SpeakerNorms, level_of
+from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.spec_augment import spec_augment, warp_vocal_tract
 from emotion.inputs.store import checked, numbers, read_array, write_array
 from emotion.lazy import Lazy
 from emotion.records import ClipFeatures, Record, Stream
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it asks a package index
+LEAST_DEVIATION = 0.01  # of the 0 to 1 of a log-mel: 0.8 dB
 albumentations = Lazy("albumentations")  # for --brightness above 0 alone
 
 
@@ -42,10 +45,10 @@ class Options:
         "augmentation",
         low=0,
     )
-    speech_norm: str = flag(
+    normalise: str = flag(
         "none",
-        "speaker: every mel band against its mean and spread over all clips of that speaker, "
-        "unlabelled ones too",
+        "speaker: every value of a step (band, element of a vector) against its mean and spread "
+        "over all clips of that speaker, unlabelled ones too",
         "model",
         ("none", "speaker"),
     )
@@ -101,8 +104,8 @@ class LogMel(Feature):
         return "was trained on speech that an earlier version cut and scaled"
 
     def by_speaker(self, options: Options) -> bool:
-        """With ``--speech_norm speaker``."""
-        return options.speech_norm == "speaker"
+        """With ``--normalise speaker``."""
+        return options.normalise == "speaker"
 
     def extract(self, media: Media, settings: dict[str, Any], tools: None) -> np.ndarray:
         """float16 (128, T) in [0, 1]."""
@@ -135,14 +138,15 @@ class LogMel(Feature):
         """float16 (128, T)."""
         return numbers(read_array(path))
 
-    def width(self, value: np.ndarray) -> int:
+    def shape(self, value: np.ndarray) -> tuple[int, ...]:
         """Bands."""
-        return N_MELS
+        return (N_MELS,)
 
-    def reader(self, options: Options, width: int, store: Any = None) -> "LogMelReader":
+    def reader(self, options: Options, shape: tuple[int, ...], store: Any = None) -> "LogMelReader":
         """With the norms of every speaker of ``store``, where they are wanted."""
         known = self.by_speaker(options) and store is not None
-        norms = SpeakerNorms(store, options.speech_level) if known else None
+        read = partial(bands_of, level=options.speech_level)
+        norms = SpeakerNorms(store, self.name, read, LEAST_DEVIATION) if known else None
         return LogMelReader(options, norms)
 
     def augment(
@@ -207,8 +211,28 @@ class LogMelReader(Reader):
             self.brightness = self.brightness or Brightness(self.options.brightness)
             values = self.brightness(values, generator)
         if self.norms is not None:  # last, so that 0, which pads, is the speaker's mean
-            values = self.norms.apply(values, record.speaker)
+            values = self.norms.apply(values.T, record.speaker).T
         return values
+
+
+def bands_of(clip: ClipFeatures, level: bool) -> np.ndarray:
+    """Frames (T, 128) of a clip; with ``level`` at the level of its recording."""
+    values = clip.read("speech").astype(np.float32)
+    return (at_its_level(values, level_of(clip.record)) if level else values).T
+
+
+def level_of(record: Record) -> float:
+    """What the scaling of a clip's spectrogram took away, in dB.
+
+    Raises:
+        UserError: its features are from before it was kept.
+    """
+    if record.facts.get("peak_db") is None:
+        raise UserError(
+            f"{record.stem}: its features do not say how loud it was (peak_db in manifest.csv); "
+            "run preprocess.py into another --features_dir, or leave out --speech_level True"
+        )
+    return record.fact("peak_db")
 
 
 class Brightness:

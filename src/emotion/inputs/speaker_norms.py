@@ -1,74 +1,69 @@
-"""Speech normalised by speaker: against the mean and spread of every band over one voice."""
+"""Features normalised by speaker: against the mean and spread of each value over one person."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 
-from emotion.clock import N_MELS
 from emotion.errors import UserError
-from emotion.inputs.audio import at_its_level
 from emotion.inputs.store import FeatureStore, StoredClip
-from emotion.records import Record
+from emotion.records import ClipFeatures
 
-LEAST_DEVIATION = 0.01  # of the 0 to 1 of a log-mel: 0.8 dB
+NO_SPREAD = 1e-6  # a value that never changes has none
 
 
 class SpeakerNorms:
-    """Mean and standard deviation of each mel band over all clips of a speaker, of every split.
+    """Mean and standard deviation of each value of a step over all clips of a speaker, of every
+    split.
 
-    No label is read, but clips of the speaker other than the one in hand are: scores with it are
-    those of someone who knows whose voice it is and has heard more of it.
+    No label is read, but clips of the speaker other than the one in hand are (transductive): scores
+    with it are those of someone who knows whose clip it is and has met more of that person, in
+    whatever mixture of classes the corpus has.
     """
 
-    def __init__(self, store: FeatureStore, level: bool = False) -> None:
-        """Read every clip's speech once; with ``level`` at the level of the recording.
+    def __init__(
+        self,
+        store: FeatureStore,
+        feature: str,
+        values_of: Callable[[ClipFeatures], np.ndarray],
+        least: float = NO_SPREAD,
+    ) -> None:
+        """Read that feature of every clip once.
+
+        Args:
+            store: the features.
+            feature: its name.
+            values_of: steps (N, ...) of a clip that has it.
+            least: standard deviation; a smaller one is taken for this.
 
         Raises:
             UserError: a clip has no speaker, or its file is missing or damaged.
         """
-        sums: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((3, N_MELS)))
+        sums: dict[str, list] = defaultdict(lambda: [0, 0.0, 0.0])
         for split in store.splits():
             for record in store.read_manifest(split):
                 if not record.speaker:
                     raise UserError(
                         f"{store.root / split / 'manifest.csv'}: names no speaker for "
-                        f"{record.stem}; leave out --speech_norm speaker"
+                        f"{record.stem}; leave out --normalise speaker"
                     )
-                if record.state("speech") == "ok":
-                    values = StoredClip(store, split, record).read("speech").astype(np.float32)
-                    if level:
-                        values = at_its_level(values, level_of(record))
-                    values = values.astype(np.float64)
-                    sums[record.speaker] += [
-                        np.full(N_MELS, values.shape[1]),
-                        values.sum(axis=1),
-                        np.square(values).sum(axis=1),
-                    ]
-        self.statistics = {speaker: _moments(*of) for speaker, of in sums.items()}
+                if record.state(feature) == "ok":
+                    values = values_of(StoredClip(store, split, record)).astype(np.float64)
+                    of = sums[record.speaker]
+                    of[0] += len(values)
+                    of[1] = of[1] + values.sum(axis=0)
+                    of[2] = of[2] + np.square(values).sum(axis=0)
+        self.statistics = {speaker: _moments(*of, least) for speaker, of in sums.items()}
 
-    def apply(self, log_mel: np.ndarray, speaker: str) -> np.ndarray:
-        """float32 (128, T) in standard deviations from the speaker's mean of each band."""
+    def apply(self, values: np.ndarray, speaker: str) -> np.ndarray:
+        """float32 (N, ...) in standard deviations from the speaker's mean of each value."""
         mean, deviation = self.statistics[speaker]
-        return ((log_mel - mean[:, None]) / deviation[:, None]).astype(np.float32)
-
-
-def level_of(record: Record) -> float:
-    """What the scaling of a clip's spectrogram took away, in dB.
-
-    Raises:
-        UserError: its features are from before it was kept.
-    """
-    if record.facts.get("peak_db") is None:
-        raise UserError(
-            f"{record.stem}: its features do not say how loud it was (peak_db in manifest.csv); "
-            "run preprocess.py into another --features_dir, or leave out --speech_level True"
-        )
-    return record.fact("peak_db")
+        return ((values - mean) / deviation).astype(np.float32)
 
 
 def _moments(
-    frames: np.ndarray, total: np.ndarray, squares: np.ndarray
+    count: int, total: np.ndarray, squares: np.ndarray, least: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    mean = total / frames
-    variance = np.maximum(squares / frames - np.square(mean), 0.0)
-    return mean, np.maximum(np.sqrt(variance), LEAST_DEVIATION)
+    mean = total / count
+    variance = np.maximum(squares / count - np.square(mean), 0.0)
+    return mean, np.maximum(np.sqrt(variance), least)

@@ -52,7 +52,7 @@ class FeatureStore:
         Raises:
             UserError: the name would lead out of the folder.
         """
-        made = registry.load("FEATURES", feature).FEATURE
+        made = registry.feature(feature)
         name = (identifier or stem) if made.by_id else stem
         if "/" in name or "\0" in name:
             raise UserError(
@@ -63,7 +63,7 @@ class FeatureStore:
 
     def write(self, split: str, feature: str, stem: str, value: Any, identifier: str = "") -> None:
         """Write a feature of a clip: a folder may have come from others, no link is followed."""
-        made = registry.load("FEATURES", feature).FEATURE
+        made = registry.feature(feature)
         path = self.path(split, feature, stem, identifier)
         write_atomic(path, lambda file: made.write(file, value), within=self.root)
 
@@ -92,9 +92,7 @@ class FeatureStore:
         """
         path = self.root / split / "manifest.csv"
         known = {
-            name
-            for feature in registry.FEATURES
-            for name in registry.load("FEATURES", feature).FEATURE.facts
+            name for feature in registry.feature_names() for name in registry.feature(feature).facts
         }
         return [_parse_record(path, row, known) for row in _read_rows(path, NAMED)]
 
@@ -143,7 +141,7 @@ class StoredClip(NamedTuple):
         Raises:
             UserError: it is missing or damaged.
         """
-        made = registry.load("FEATURES", feature).FEATURE
+        made = registry.feature(feature)
         return self.read_with(feature, lambda path: made.read(path, self))
 
     def read_with(self, feature: str, read: Callable[[Path], Any]) -> Any:

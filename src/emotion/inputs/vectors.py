@@ -1,22 +1,38 @@
 """Vectors over time, of whatever network or file: kept with their times, read as they are."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from emotion.command_line import flag
 from emotion.inputs.feature import Absent, Feature, Reader, Steps, Window
 from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
+from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.store import checked, load_archive, numbers
 from emotion.records import ClipFeatures
 
 MOST_VECTORS = 256  # read of a clip; of a longer one as many, at evenly spread times
 
 
+@dataclass(frozen=True)
+class Options:
+    """How vectors are read."""
+
+    normalise: str = flag(
+        "none",
+        "speaker: every value of a step (band, element of a vector) against its mean and spread "
+        "over all clips of that speaker, unlabelled ones too",
+        "model",
+        ("none", "speaker"),
+    )
+
+
 class Vectors(NamedTuple):
     """One vector per step."""
 
-    values: np.ndarray  # floating point (T, D)
+    values: np.ndarray  # floating point (T, D), or (T, L, D) of several layers of a network
     time: np.ndarray  # float32 (T,) seconds of the clip; NaN where a step has none
     found: np.ndarray  # bool (T,), False where the vector only fills a hole
 
@@ -50,37 +66,60 @@ class VectorFeature(Feature):
         if len({len(part) for part in arrays.values()}) != 1:
             raise ValueError("its parts are of unequal length")
         vectors = Vectors(**arrays)
-        return vectors._replace(values=numbers(vectors.values))
+        numbers(vectors.values.reshape(len(vectors.values), -1))
+        return vectors
 
-    def width(self, value: Vectors) -> int:
-        """Numbers in a vector."""
-        return value.values.shape[1]
+    def shape(self, value: Vectors) -> tuple[int, ...]:
+        """(D,) or (L, D)."""
+        return value.values.shape[1:]
 
-    def reader(self, options: Any, width: int, store: Any = None) -> "VectorReader":
-        """Reads vectors of ``width`` numbers."""
-        return VectorReader(options, self, width)
+    def by_speaker(self, options: Any) -> bool:
+        """With ``--normalise speaker``."""
+        return getattr(options, "normalise", "none") == "speaker"
+
+    def reader(self, options: Any, shape: tuple[int, ...], store: Any = None) -> "VectorReader":
+        """Reads vectors of one shape; with the norms of every speaker of ``store``, where they are
+        wanted.
+        """
+        known = self.by_speaker(options) and store is not None
+        norms = SpeakerNorms(store, self.name, self._found) if known else None
+        return VectorReader(options, self, shape, norms)
+
+    def _found(self, clip: ClipFeatures) -> np.ndarray:
+        vectors = clip.read(self.name)
+        return vectors.values[vectors.found]
 
 
 class VectorReader(Reader):
     """Vectors within the window; a clip without any has one step, which is masked."""
 
-    def __init__(self, options: Any, feature: VectorFeature, width: int) -> None:
+    def __init__(
+        self,
+        options: Any,
+        feature: VectorFeature,
+        shape: tuple[int, ...],
+        norms: SpeakerNorms | None = None,
+    ) -> None:
         super().__init__(options)
         self.feature = feature
-        self.width = width
+        self.shape = shape
+        self.norms = norms
 
     def steps(
         self, clip: ClipFeatures, window: Window | None, generator: np.random.Generator | None
     ) -> Steps:
-        """(T, D), in the type that they are stored in."""
+        """(T, D) or (T, L, D), in the type that they are stored in."""
         name = self.feature.name
         if clip.record.state(name) != "ok":
-            nothing = np.zeros((1, self.width), np.float32)
+            nothing = np.zeros((1, *self.shape), np.float32)
             return Steps(nothing, np.zeros(1, bool), np.full(1, np.nan, np.float32))
         vectors = clip.read(name)
-        checked(clip, name, vectors.values.shape[1] == self.width)
+        checked(clip, name, vectors.values.shape[1:] == self.shape)
         rows = self._rows(vectors.time, window, generator)
-        return Steps(vectors.values[rows], vectors.found[rows], vectors.time[rows])
+        values = vectors.values[rows]
+        if self.norms is not None:
+            values = self.norms.apply(values, clip.record.speaker)
+        return Steps(values, vectors.found[rows], vectors.time[rows])
 
     def _rows(
         self, time: np.ndarray, window: Window | None, generator: np.random.Generator | None

@@ -16,6 +16,7 @@ from emotion.inputs.feature import Absent
 from emotion.inputs.media import Media
 from emotion.inputs.store import load_archive, numbers
 from emotion.inputs.transcripts import Transcripts, transcripts_of
+from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors, without_times
 from emotion.inputs.video import MediaError
 from emotion.records import Clip, ClipFeatures, Corpus

@@ -8,6 +8,7 @@ from emotion import registry
 from emotion.errors import UserError
 from emotion.networks.attention import Head
 from emotion.networks.fusion import Attention, Fusion, Streams, drop_modalities
+from emotion.networks.layers import WeightedLayers
 from emotion.networks.presence import encode_present
 from emotion.recipe import Part, Recipe
 from emotion.records import Batch, Stream
@@ -112,10 +113,10 @@ def build_model(recipe: Recipe) -> SingleModel | MultimodalModel:
     """
     if not recipe.fusion:
         (part,) = recipe.parts
-        encoder = component(part).build(part)
+        encoder = build_encoder(part)
         head = component(part).build_head(part, encoder.width, recipe.n_classes)
         return SingleModel(recipe.mode, encoder, head, part.kind != registry.SPECTROGRAM)
-    encoders = {part.modality: component(part).build(part) for part in recipe.parts}
+    encoders = {part.modality: build_encoder(part) for part in recipe.parts}
     widths = {name: encoder.width for name, encoder in encoders.items()}
     module = registry.load("FUSIONS", recipe.fusion)
     fusion = module.build(recipe.join, widths, recipe.n_classes)
@@ -124,6 +125,12 @@ def build_model(recipe: Recipe) -> SingleModel | MultimodalModel:
         part = recipe.part(name)
         heads[name] = component(part).build_head(part, widths[name], recipe.n_classes)
     return MultimodalModel(encoders, fusion, heads)
+
+
+def build_encoder(part: Part) -> nn.Module:
+    """The encoder of a part, behind a weighted mean where the features have several layers."""
+    encoder = component(part).build(part)
+    return WeightedLayers(encoder, part.layers) if part.layers > 1 else encoder
 
 
 def component(part: Part) -> Any:

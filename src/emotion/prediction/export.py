@@ -150,7 +150,7 @@ def _steps(part: Part, sizes: tuple[int, int, int, int], generator: torch.Genera
         shape = (clips, part.reading.face_frames, 3, side, side)
         return torch.randint(256, shape, generator=generator).to(torch.uint8)
     count = frames if part.kind == registry.SPECTROGRAM else vectors
-    return torch.rand(clips, count, part.width, generator=generator)
+    return torch.rand(clips, count, *part.shape, generator=generator)
 
 
 def _of_clip(values: Tensor, row: int, clips: int) -> Steps:

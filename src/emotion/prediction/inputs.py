@@ -9,7 +9,8 @@ from emotion import registry
 from emotion.data.examples import Folds, load_parts
 from emotion.errors import UserError
 from emotion.files import read_csv, read_json
-from emotion.inputs.extraction import extraction_of, feature_named
+from emotion.inputs.extraction import extraction_of
+from emotion.inputs.feature import agree
 from emotion.inputs.store import SPLITS, FeatureStore
 from emotion.paths import HOME
 from emotion.prediction.members import Member
@@ -100,7 +101,7 @@ def blocked_features(options: Any, members: Sequence[Member], items: Sequence[It
     blocked = {}
     for member in members:
         for part in member.recipe.parts:
-            feature = feature_named(part.feature)
+            feature = registry.feature(part.feature)
             if not feature.is_made(member.settings):
                 continue
             own = registry.pick(extraction_of(part.feature), options)
@@ -216,7 +217,7 @@ def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
     """Refuse features that were made otherwise than those the model was trained on."""
     for name in _settings_read(member):
         wanted = member.settings.get(name)
-        if found.get(name) != wanted:
+        if not agree(found.get(name), wanted):
             raise UserError(
                 f"{store.root}: its features were made with {name} {found.get(name)}, "
                 f"{member.checkpoint.path} was trained on {wanted}; make them agree"
@@ -225,7 +226,7 @@ def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
 
 def _settings_read(member: Member) -> list[str]:
     """The settings of preprocessing that decide what this model is shown."""
-    return [s for part in member.recipe.parts for s in feature_named(part.feature).settings]
+    return [s for part in member.recipe.parts for s in registry.feature(part.feature).settings]
 
 
 def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:
@@ -233,7 +234,7 @@ def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:
     media = next((item for item in items if item.store is None), None)
     for member in members if media is not None else ():
         for part in member.recipe.parts:
-            reason = feature_named(part.feature).outdated(member.settings)
+            reason = registry.feature(part.feature).outdated(member.settings)
             if reason:
                 raise UserError(
                     f"{member.checkpoint.path}: {reason}; run preprocess.py into another "

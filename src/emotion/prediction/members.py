@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from emotion import registry
 from emotion.errors import UserError, first_line
-from emotion.inputs.extraction import feature_named
 from emotion.models.checkpoint import BEST, Checkpoint, find_checkpoints, load_checkpoint
 from emotion.models.devices import place
 from emotion.paths import HOME
@@ -44,7 +43,7 @@ class Member:
     def by_speaker(self) -> bool:
         """Whether it wants to know whose clip it is."""
         return any(
-            feature_named(part.feature).by_speaker(part.reading) for part in self.recipe.parts
+            registry.feature(part.feature).by_speaker(part.reading) for part in self.recipe.parts
         )
 
     @property

@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from emotion import registry
 from emotion.data.dataset import Sample, collate
-from emotion.inputs.extraction import feature_named
 from emotion.metrics import join
 from emotion.models.devices import choose_device
 from emotion.models.evaluate import evaluate
@@ -220,7 +219,7 @@ def warn(line: str) -> None:
 def _absences(record: Record, readings: Sequence[Reading]) -> list[str]:
     read = {name for reading in readings for name in reading.features}
     return [
-        feature_named(name).reasons.get(record.state(name), f"has no {name} features")
-        for name in registry.FEATURES
+        registry.feature(name).reasons.get(record.state(name), f"has no {name} features")
+        for name in registry.feature_names(read)
         if name in read
     ]

@@ -1,5 +1,6 @@
 """Items to samples: the code of preprocess.py and train.py, on one clip after another."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from emotion import registry
 from emotion.clock import FRAME_SECONDS
 from emotion.data.dataset import Sample, read_sample, readers_of
 from emotion.errors import UserError, first_line
-from emotion.inputs.extraction import Extractor, feature_named
+from emotion.inputs.extraction import Extractor
 from emotion.inputs.store import StoredClip
 from emotion.prediction.inputs import Item
 from emotion.prediction.members import Member
@@ -30,7 +31,7 @@ AHEAD = 64  # items that may be read before an earlier one is
 class Reading(NamedTuple):
     """What a model reads of a clip; models that read alike share it."""
 
-    settings: tuple[tuple[str, Any], ...]  # what the features are made with
+    settings: str  # JSON: what the features are made with
     recipe: Recipe  # without the networks
 
     @classmethod
@@ -38,7 +39,7 @@ class Reading(NamedTuple):
         """What one model reads."""
         parts = tuple(replace(p, encoder="", network=None) for p in member.recipe.parts)
         recipe = Recipe(member.mode, 0, parts)
-        return cls(tuple(sorted(member.settings.items())), recipe)
+        return cls(json.dumps(member.settings, sort_keys=True), recipe)
 
     @property
     def features(self) -> list[str]:
@@ -116,20 +117,20 @@ class ItemReader(Dataset):
         return found.clip(item.clip), [f"{stage}: {reason}" for stage, reason in found.failures]
 
     @cached_property
-    def extractors(self) -> dict[tuple, Extractor]:
+    def extractors(self) -> dict[str, Extractor]:
         """By settings; made in the process that works with them."""
-        wanted: dict[tuple, list[str]] = {}
+        wanted: dict[str, list[str]] = {}
         for reading in self.readings:
             wanted.setdefault(reading.settings, []).extend(reading.features)
         return {
             settings: Extractor(
-                dict(settings), self.options, features=features, blocked=self.blocked
+                json.loads(settings), self.options, features=features, blocked=self.blocked
             )
             for settings, features in wanted.items()
         }
 
     def _prepare(self, index: int) -> Prepared:
-        found: dict[tuple, tuple[ClipFeatures, list[str]]] = {}
+        found: dict[str, tuple[ClipFeatures, list[str]]] = {}
         failures, samples, records = [], [], []
         for reading in self.readings:
             if reading.settings not in found:
@@ -240,10 +241,11 @@ def _misfits(clip: ClipFeatures, recipe: Recipe) -> dict[str, str]:
                 f"{part.feature}: lasts {frames * FRAME_SECONDS:.0f} s, more than "
                 f"{MOST_FRAMES * FRAME_SECONDS:.0f}; give --timeline True"
             )
-        made = feature_named(part.feature)
-        width = part.width if made.of_media else made.width(clip.read(part.feature))
-        if width != part.width:
+        made = registry.feature(part.feature)
+        shape = part.shape if made.of_media else made.shape(clip.read(part.feature))
+        if shape != part.shape:
             found[part.feature] = (
-                f"{part.feature}: its steps have {width} numbers each, the model reads {part.width}"
+                f"{part.feature}: its steps have {shape[-1]} numbers each, the model reads "
+                f"{part.width}"
             )
     return found

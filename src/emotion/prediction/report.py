@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader
 
+from emotion import registry
 from emotion.errors import UserError, first_line
 from emotion.files import read_csv, write_atomic, write_json
-from emotion.inputs.extraction import feature_named
 from emotion.models.checkpoint import BEST
 from emotion.models.plots import CURVES, draw_confusion, draw_curves
 from emotion.prediction.attention import attention_over_time
@@ -196,7 +196,7 @@ class Report:
         clip = self._features(row, member)
         sample = self.reader.sample(row, clip, Reading.of(member))
         attention = attention_over_time(member, sample, self.predictor.device)
-        backdrops = {p.modality: feature_named(p.feature).backdrop for p in member.recipe.parts}
+        backdrops = {p.modality: registry.feature(p.feature).backdrop for p in member.recipe.parts}
         draw_attention(scene_of(self.answers[row].item, clip), attention, backdrops, path)
 
     def _draw_curves(self) -> None:

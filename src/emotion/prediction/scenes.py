@@ -33,7 +33,7 @@ def scene_of(item: Item, clip: ClipFeatures) -> Scene:
 
 def _first(clip: ClipFeatures, kind: str) -> Any | None:
     """The first feature of a kind that a clip has."""
-    for name, line in registry.FEATURES.items():
+    for name, line in registry.FEATURES.items():  # families are of vectors, which nobody draws
         if line.kind == kind and clip.record.state(name) == "ok":
             return clip.read(name)
     return None

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from emotion import registry
 from emotion.errors import UserError, first_line
 from emotion.files import LONGEST_NAME, write_csv
-from emotion.inputs.extraction import feature_named
 from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.video import MediaError
 from emotion.prediction.answers import shown
@@ -81,7 +81,7 @@ def picture_path(output: Path, item: Item) -> Path:
 
 
 def _check(predictor: Predictor, items: Sequence[Item]) -> None:
-    if not any(feature_named(n).over_time for r in predictor.readings for n in r.features):
+    if not any(registry.feature(n).over_time for r in predictor.readings for n in r.features):
         raise UserError("--timeline True: words carry no times; give a model of speech or face")
     stored = next((item for item in items if item.store is not None), None)
     if stored is not None:

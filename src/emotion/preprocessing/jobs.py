@@ -1,12 +1,13 @@
 """Which clips have work left, and the work on one of them."""
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from emotion import registry
 from emotion.errors import UserError
 from emotion.files import LONGEST_NAME, refuse_links, remove_partial_files
-from emotion.inputs.extraction import Extracted, Extractor, feature_named
+from emotion.inputs.extraction import Extracted, Extractor
 from emotion.inputs.store import Failure, FeatureStore, StoredClip
 from emotion.preprocessing.journal import Known, Outcome
 from emotion.records import Clip, Corpus, Record
@@ -29,14 +30,15 @@ def find_jobs(
     ``corpus`` is this process's share: what a killed run left half written of it is swept away,
     while other processes may be writing their files.
     """
-    _sweep(store, corpus)
-    listing = _list_files(store, corpus)
+    names = registry.feature_names(settings)
+    _sweep(store, corpus, names)
+    listing = _list_files(store, corpus, names)
     jobs = []
     for clip in corpus.clips:
         outcome = known.get((clip.split, clip.stem))
-        if outcome is None or _is_broken(clip, outcome.record, listing):
+        if outcome is None or _is_broken(clip, outcome.record, names, listing):
             jobs.append(Job(clip))
-        elif lacking := _lacking(clip, outcome.record, settings):
+        elif lacking := _lacking(clip, outcome.record, names, settings):
             jobs.append(Job(clip, outcome.record, lacking))
     return jobs
 
@@ -50,17 +52,24 @@ def process(
         return added
     if len(clip.stem.encode()) > LONGEST_NAME:
         reason = f"its name has more than {LONGEST_NAME} bytes; rename it"
-        return _outcome(clip, _nothing("name", reason), class_names)
+        nothing = _nothing("name", reason, list(extractor.features))
+        return _outcome(clip, nothing, class_names)
     found = extractor.extract(clip)
     _store(store, clip, found)
     return _outcome(clip, found, class_names)
 
 
-def lost(job: Job, reason: str, store: FeatureStore, class_names: tuple[str, ...]) -> Outcome:
+def lost(
+    job: Job,
+    reason: str,
+    store: FeatureStore,
+    class_names: tuple[str, ...],
+    settings: dict[str, object],
+) -> Outcome:
     """The outcome of a clip whose worker died of it or was ended."""
-    clip = job.clip
-    _sweep(store, Corpus("", class_names, [clip]))
-    return _outcome(clip, _nothing("process", reason), class_names)
+    clip, names = job.clip, registry.feature_names(settings)
+    _sweep(store, Corpus("", class_names, [clip]), names)
+    return _outcome(clip, _nothing("process", reason, names), class_names)
 
 
 def label_columns(clip: Clip, corpus: Corpus) -> dict[str, str]:
@@ -71,8 +80,8 @@ def label_columns(clip: Clip, corpus: Corpus) -> dict[str, str]:
     }
 
 
-def _nothing(stage: str, reason: str) -> Extracted:
-    states = dict.fromkeys(registry.FEATURES, "failed")
+def _nothing(stage: str, reason: str, features: Sequence[str]) -> Extracted:
+    states = dict.fromkeys(features, "failed")
     return Extracted(states=states, failures=[(stage, reason)])
 
 
@@ -94,52 +103,58 @@ def _outcome(clip: Clip, found: Extracted, class_names: tuple[str, ...]) -> Outc
     return Outcome(clip.split, found.record(clip, labels), failures)
 
 
-def _sweep(store: FeatureStore, corpus: Corpus) -> None:
+def _sweep(store: FeatureStore, corpus: Corpus, features: Sequence[str]) -> None:
     names: dict[str, set[str]] = {}
     for clip in corpus.clips:
-        files = (_file_name(clip, feature) for feature in registry.FEATURES)
+        files = (_file_name(clip, feature) for feature in features)
         names.setdefault(clip.split, set()).update(files)
     for split, own in names.items():
-        for folder in _folders().values():
+        for folder in _folders(features).values():
             refuse_links(store.root / split / folder, within=store.root)
         remove_partial_files(store.root / split, own)
 
 
-def _folders() -> dict[str, str]:
-    return {name: feature_named(name).folder for name in registry.FEATURES}
+def _folders(features: Sequence[str]) -> dict[str, str]:
+    return {name: registry.feature(name).folder for name in features}
 
 
 def _file_name(clip: Clip, feature: str) -> str:
-    made = feature_named(feature)
+    made = registry.feature(feature)
     return (clip.id if made.by_id else clip.stem) + made.suffix
 
 
-def _list_files(store: FeatureStore, corpus: Corpus) -> dict[tuple[str, str], set[str]]:
+def _list_files(
+    store: FeatureStore, corpus: Corpus, features: Sequence[str]
+) -> dict[tuple[str, str], set[str]]:
     """File names by split and feature: one listing a folder is far quicker than a look a file."""
     listing = {}
     for split in {clip.split for clip in corpus.clips}:
-        for feature, folder in _folders().items():
+        for feature, folder in _folders(features).items():
             path = store.root / split / folder
             listing[split, feature] = set(os.listdir(path)) if path.is_dir() else set()
     return listing
 
 
-def _is_broken(clip: Clip, record: Record, listing: dict[tuple[str, str], set[str]]) -> bool:
+def _is_broken(
+    clip: Clip, record: Record, features: Sequence[str], listing: dict[tuple[str, str], set[str]]
+) -> bool:
     """Whether a feature failed, or its file is gone."""
-    for feature in registry.FEATURES:
+    for feature in features:
         state = record.state(feature)
-        has_file = state in feature_named(feature).kept
+        has_file = state in registry.feature(feature).kept
         is_there = _file_name(clip, feature) in listing[clip.split, feature]
         if state == "failed" or (has_file and not is_there):
             return True
     return False
 
 
-def _lacking(clip: Clip, record: Record, settings: dict[str, object]) -> tuple[str, ...]:
+def _lacking(
+    clip: Clip, record: Record, features: Sequence[str], settings: dict[str, object]
+) -> tuple[str, ...]:
     """Features that nobody has looked for, or that can be made since."""
     lacking = []
-    for name in registry.FEATURES:
-        feature, state = feature_named(name), record.state(name)
+    for name in features:
+        feature, state = registry.feature(name), record.state(name)
         makeable = state in ("missing", "skipped") and feature.is_made(settings)
         if makeable or (state == "absent" and feature.lies_beside(clip)):
             lacking.append(name)

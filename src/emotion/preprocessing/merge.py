@@ -46,9 +46,9 @@ def summarise(
     """Print the summary line of a merged run; returns the exit code."""
     outcomes = known.values()
     failed = sum(bool(outcome.failures) for outcome in outcomes)
+    names = registry.feature_names({name for o in outcomes for name in o.record.states})
     counts = ", ".join(
-        f"{feature} {sum(o.record.state(feature) == 'ok' for o in outcomes)}"
-        for feature in registry.FEATURES
+        f"{name} {sum(o.record.state(name) == 'ok' for o in outcomes)}" for name in names
     )
     where = f" (see {store.root}/*/failures.csv)" if failed else ""
     say(

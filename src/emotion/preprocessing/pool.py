@@ -59,7 +59,7 @@ def outcomes(
     crew = Crew(_start_worker, (size, context), _work, options.clip_timeout)
     for answer in answers(jobs, size, crew):
         if isinstance(answer, Lost):
-            answer = lost(answer.job, answer.reason, store, corpus.class_names)
+            answer = lost(answer.job, answer.reason, store, corpus.class_names, settings)
         yield answer
 
 

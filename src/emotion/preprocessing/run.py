@@ -10,8 +10,8 @@ from typing import Any
 from emotion import registry
 from emotion.corpora.loading import load_corpus
 from emotion.errors import UserError
-from emotion.inputs.extraction import describe, extraction_of, feature_named
-from emotion.inputs.feature import Afterwards
+from emotion.inputs.extraction import describe, extraction_of
+from emotion.inputs.feature import Afterwards, agree
 from emotion.inputs.store import FORMAT, FeatureStore
 from emotion.locking import only_run_in
 from emotion.machine import local_rank
@@ -89,8 +89,10 @@ def _extract(
 def _stages(options: PreprocessOptions, corpus: Corpus, store: FeatureStore) -> list[Afterwards]:
     """What features do after the media of all clips."""
     stages = [
-        feature_named(name).afterwards(registry.pick(extraction_of(name), options), corpus, store)
-        for name in registry.FEATURES
+        registry.feature(name).afterwards(
+            registry.pick(extraction_of(name), options), corpus, store
+        )
+        for name in registry.feature_names()
     ]
     return [stage for stage in stages if stage is not None]
 
@@ -108,7 +110,7 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: dict[str, Any]) -> 
         for name in _addable(found, wanted):
             found[name] = wanted[name] = found.get(name) or wanted.get(name)
         for name, value in wanted.items():
-            if found.get(name) != value:
+            if not agree(found.get(name), value):
                 raise UserError(
                     f"{store.root}: its features were made with {name} {found.get(name)}, now it "
                     f"is {value}; give another --features_dir or remove the folder"
@@ -131,8 +133,9 @@ def _addable(found: dict[str, Any], wanted: dict[str, Any]) -> set[str]:
     """
     both = found.keys() | wanted.keys()
     addable = {n for n in both if found.get(n, "") is None or wanted.get(n, "") is None}
-    for name in registry.FEATURES:
-        own = set(feature_named(name).settings)
+    addable |= {n for n in both if registry.family_of(n) and (n not in found or n not in wanted)}
+    for name in registry.feature_names():
+        own = set(registry.feature(name).settings)
         if not own & found.keys():
             addable |= own & wanted.keys()
     return addable

@@ -15,11 +15,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
-from emotion import distributed
+from emotion import distributed, registry
 from emotion.data.dataset import Labelled
 from emotion.data.mixing import draw_mixture, mix_inputs, mix_inside, mix_targets
 from emotion.errors import UserError
-from emotion.inputs.extraction import feature_named
 from emotion.models.evaluate import take, to_device
 from emotion.recipe import Part
 from emotion.records import Batch
@@ -155,7 +154,7 @@ def augment(engine: Engine, labelled: Labelled, generator: torch.Generator) -> t
     fused = len(settings.parts) > 1
     streams = dict(batch.streams)
     for part in settings.parts:
-        change = feature_named(part.feature).augment
+        change = registry.feature(part.feature).augment
         streams[part.modality] = change(streams[part.modality], part.reading, generator, fused)
     batch = batch._replace(streams=streams)
     groups = seen_together(engine, len(labelled.ids))

@@ -144,7 +144,9 @@ class General:
 
 
 def _of_modalities() -> type:
-    """The general flags, and two for each modality: its network, and weights to start it from."""
+    """The general flags, and three for each modality: its network, the features that this reads,
+    and weights to start from.
+    """
     fields = []
     for name in registry.modalities():
         choices = ("auto", *registry.encoders_of(name))
@@ -152,7 +154,11 @@ def _of_modalities() -> type:
             "auto", "network; auto takes the first whose features are there", "model", choices
         )
         weights = flag("", "checkpoint or run folder (its best)", "model")
-        fields += [(f"{name}_model", str, model), (f"{name}_load_weights", str, weights)]
+        features = flag(
+            "auto", "which features: a name such as whisper-base, where there are several", "model"
+        )
+        fields += [(f"{name}_model", str, model), (f"{name}_features", str, features)]
+        fields += [(f"{name}_load_weights", str, weights)]
     made = make_dataclass("General", fields, bases=(General,))
     made.__module__, made.__doc__ = __name__, General.__doc__
     return made

@@ -19,7 +19,7 @@ from emotion.data.examples import TARGETS, Example, Folds, Parts, load_parts
 from emotion.data.faults import Ledger
 from emotion.data.sampling import EvalBatches, TrainBatches
 from emotion.errors import UserError
-from emotion.inputs.extraction import feature_named
+from emotion.inputs.feature import agree
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from emotion.models.devices import loader_workers
@@ -151,9 +151,9 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
             f"{flag}: was trained on speaker {min(heard)}, whom this run validates or tests on; "
             "give the weights of the same fold"
         )
-    for name in feature_named(part.feature).settings:
+    for name in registry.feature(part.feature).settings:
         found, wanted = checkpoint.features.get(name), task.feature_settings.get(name)
-        if found != wanted:
+        if not agree(found, wanted):
             raise UserError(f"{flag}: trained on features of {name} {found}, these have {wanted}")
 
 
@@ -275,7 +275,9 @@ def choose_recipe(options: TrainOptions, store: FeatureStore, n_classes: int) ->
     records = [(split, r) for split in store.splits() for r in store.read_manifest(split)]
     there = {name for _, r in records for name, state in r.states.items() if state == "ok"}
     if fused:  # a modality that a folder has nothing of is none of the model's
-        known = {registry.FEATURES[name].modality for name in there & registry.FEATURES.keys()}
+        known = {
+            registry.feature_line(n).modality for n in registry.feature_names(there) if n in there
+        }
         wanted = tuple(m for m in wanted if m in known) or wanted
     parts = tuple(_part(options, modality, store, records, there) for modality in wanted)
     if not fused:
@@ -294,26 +296,35 @@ def _part(
 ) -> Part:
     """One modality's features and encoder."""
     choice = getattr(options, f"{modality}_model")
-    encoder, feature = _choose(modality, choice, there)
+    encoder, feature = _choose(modality, choice, getattr(options, f"{modality}_features"), there)
+    *layers, width = _shape(store, records, feature)
     read, network = registry.load("FEATURES", feature), registry.load("ENCODERS", encoder)
     return Part(
         modality=modality,
         feature=feature,
-        width=_width(store, records, feature),
+        width=width,
         reading=registry.pick(registry.options_class(read), options),
         encoder=encoder,
         network=registry.pick(registry.options_class(network), options),
+        layers=layers[0] if layers else 1,
     )
 
 
-def _choose(modality: str, choice: str, there: set[str]) -> tuple[str, str]:
-    """An encoder and the features that it reads; auto takes the first that has some."""
+def _choose(modality: str, choice: str, features: str, there: set[str]) -> tuple[str, str]:
+    """An encoder and the features that it reads; auto takes the first that has some.
+
+    Raises:
+        UserError: there are no features of the name that is given.
+    """
     encoders = registry.encoders_of(modality) if choice == "auto" else [choice]
     pairs = [
         (encoder, feature)
         for encoder in encoders
-        for feature in registry.features_of(modality, registry.ENCODERS[encoder].kind)
+        for feature in registry.features_of(modality, registry.ENCODERS[encoder].kind, there)
+        if features in ("auto", feature, feature.partition(registry.FAMILY)[2])
     ]
+    if not pairs:
+        raise UserError(_no_features(modality, choice, features, there))
     chosen = next((pair for pair in pairs if pair[1] in there), pairs[0])
     others = len({feature for _, feature in pairs}) > 1
     if choice == "auto" and others and distributed.is_main():
@@ -322,13 +333,24 @@ def _choose(modality: str, choice: str, there: set[str]) -> tuple[str, str]:
     return chosen
 
 
-def _width(store: FeatureStore, records: list[tuple[str, Record]], feature: str) -> int:
-    """Values a step, seen from the first clip that has any; 1 where none has."""
-    made = feature_named(feature)
+def _no_features(modality: str, choice: str, features: str, there: set[str]) -> str:
+    """Why features of a name cannot be read."""
+    names = [n for n in registry.feature_names(there) if n in there]
+    own = [name for name in names if registry.feature_line(name).modality == modality]
+    reader = "" if choice == "auto" else f" that --{modality}_model {choice} reads"
+    return (
+        f"--{modality}_features {features}: the folder has none of that name{reader}, only "
+        f"{' '.join(own) or 'none'}; run preprocess.py with the flag that makes them"
+    )
+
+
+def _shape(store: FeatureStore, records: list[tuple[str, Record]], feature: str) -> tuple[int, ...]:
+    """Of a step, seen from the first clip that has any; (1,) where none has."""
+    made = registry.feature(feature)
     for split, record in records:
         if record.state(feature) == "ok":
-            return made.width(StoredClip(store, split, record).read(feature))
-    return 1
+            return made.shape(StoredClip(store, split, record).read(feature))
+    return (1,)
 
 
 def _fitted(options: TrainOptions, recipe: Recipe, parts: Parts) -> Recipe:

@@ -1,0 +1,157 @@
+"""What a pretrained speech encoder hears: hidden states of some of its layers, on the faces' grid.
+
+A family of features, ``speech:<name of the encoder>``, several beside one another in one folder.
+The encoder hears the trimmed speech. Kept as float16 (T, L, D): the mean of the states in each cell
+of 0.128 s of the clip.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotion.clock import FRAME_SECONDS, SAMPLE_RATE
+from emotion.command_line import flag
+from emotion.errors import UserError
+from emotion.frozen.speech_states import FLAG, SpeechStates, States
+from emotion.inputs.feature import SOURCE, Absent
+from emotion.inputs.media import Media
+from emotion.inputs.vectors import Options as Options
+from emotion.inputs.vectors import VectorFeature, Vectors
+
+FAMILY = "speech:"
+CELL_SECONDS = 8 * FRAME_SECONDS  # 0.128, as far apart as the crops of faces
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """Which encoders, and what is kept of them."""
+
+    speech_encoder: list[str] = flag(  # noqa: RUF009
+        [],
+        "pretrained speech encoders (Whisper, wav2vec 2.0, HuBERT, WavLM), by folder or by name on "
+        "the Hugging Face hub (pip install -r requirements-text.txt)",
+        "features",
+        type=str,
+        predict=True,
+    )
+    speech_layers: list[int] = flag(  # noqa: RUF009
+        [],
+        "of a speech encoder, from 1; four of the upper two thirds without",
+        "features",
+        type=int,
+    )
+
+
+class SpeechStatesFeature(VectorFeature):
+    """One member of the family; see the module."""
+
+    needs = ("speech",)
+    anew = True
+    backdrop = "sound"
+    most = 512  # a minute
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = name.replace(":", "_")
+        self.settings = (name, "audio", "denoise")
+        self.reasons = {
+            "absent": "has no audio",
+            "silent": "has no voice: it is silent",
+            "failed": "has no readable audio",
+            "missing": f"has no features {name}; run preprocess.py {FLAG} {name.split(':')[1]}",
+        }
+
+    def is_made(self, settings: dict[str, Any]) -> bool:
+        """Where it is asked for."""
+        return self.name in settings
+
+    def obstacle(self, settings: dict[str, Any], options: Extraction) -> str:
+        """Nothing: an encoder that is not here ends the program, in a line."""
+        self.open(settings, options, "cpu")
+        return ""
+
+    def open(self, settings: dict[str, Any], options: Extraction, device: str) -> SpeechStates:
+        """The encoder that was asked for, or the one that the settings remember.
+
+        Raises:
+            UserError: it is not here, or is another one of the same name.
+        """
+        wanted = settings[self.name]
+        given = {feature_name(source): source for source in options.speech_encoder}
+        encoder = open_encoder(
+            given.get(self.name, wanted[SOURCE]), tuple(wanted["layers"]), device
+        )
+        if encoder.fingerprint != wanted["fingerprint"]:
+            raise UserError(
+                f"{FLAG} {given.get(self.name, wanted[SOURCE])}: is not the encoder that "
+                f"{self.name} was made with (fingerprint {wanted['fingerprint']}, this one has "
+                f"{encoder.fingerprint}); give that one"
+            )
+        return encoder
+
+    def extract(self, media: Media, settings: dict[str, Any], tools: SpeechStates) -> Vectors:
+        """The states of the speech.
+
+        Raises:
+            Absent: there is no sound, or no speech in it.
+        """
+        if media.waveform is None:
+            raise Absent("absent")
+        if media.speech is None:
+            raise Absent("silent")
+        first, last = (round(t * SAMPLE_RATE) for t in media.speech[:2])
+        return to_cells(tools(media.waveform[first:last]), media.speech.start)
+
+
+def to_cells(states: States, start: float) -> Vectors:
+    """The mean of the states whose middle lies in a cell of the clip; ``start`` seconds into it."""
+    cells, index = np.unique(
+        np.floor((start + states.time) / CELL_SECONDS).astype(int), return_inverse=True
+    )
+    sums = np.zeros((len(cells), *states.values.shape[1:]))
+    np.add.at(sums, index, states.values)
+    means = sums / np.bincount(index)[:, None, None]
+    time = ((cells + 0.5) * CELL_SECONDS).astype(np.float32)
+    return Vectors(means.astype(np.float16), time, np.ones(len(cells), bool))
+
+
+def feature_name(source: str) -> str:
+    """The feature that an encoder makes: by the last part of its folder or name."""
+    return FAMILY + Path(source.rstrip("/")).name
+
+
+def describe(options: Extraction) -> dict[str, Any]:
+    """What features.json says of each encoder that the flags name.
+
+    Raises:
+        UserError: one cannot be used, or two would share a folder.
+    """
+    names = Counter(map(feature_name, options.speech_encoder))
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UserError(f"{FLAG}: two encoders are called {twice[0]}; rename the folder of one")
+    described = {}
+    for source in options.speech_encoder:
+        encoder = open_encoder(source, tuple(options.speech_layers), "cpu")
+        described[feature_name(source)] = {
+            SOURCE: source,
+            "fingerprint": encoder.fingerprint,
+            "layers": encoder.layers,
+            "cell": CELL_SECONDS,
+        }
+    return described
+
+
+@cache
+def open_encoder(source: str, layers: tuple[int, ...], device: str) -> SpeechStates:
+    """Loaded once in each process."""
+    return SpeechStates(source, list(layers), device)
+
+
+@cache
+def feature(name: str) -> SpeechStatesFeature:
+    """The member of this name."""
+    return SpeechStatesFeature(name)
