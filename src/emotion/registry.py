@@ -67,6 +67,7 @@ ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are 
     "attention_lstm": EncoderLine(VECTORS, "emotion.networks.attention_lstm"),
     "resnet3d": EncoderLine(CROPS, "emotion.networks.resnet3d"),
     "mlstm_fcn": EncoderLine(VECTORS, "emotion.networks.mlstm_fcn"),
+    "mlp": EncoderLine(VECTORS, "emotion.networks.mlp"),
 }
 FUSIONS: dict[str, str] = {
     "aligned": "emotion.networks.aligned",

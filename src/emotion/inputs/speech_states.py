@@ -40,7 +40,7 @@ class Extraction:
     )
     speech_layers: list[int] = flag(  # noqa: RUF009
         [],
-        "of a speech encoder, from 1; four of the upper two thirds without",
+        "of a speech encoder, from 1; four of the lower two thirds without",
         "features",
         type=int,
     )
