@@ -12,7 +12,7 @@ from torch.nn import functional
 from emotion.command_line import flag
 from emotion.downloads import fetch
 from emotion.errors import UserError, first_line
-from emotion.inputs.crops import same_length, shows_face
+from emotion.inputs.crops import CROP_SETTINGS, same_length, shows_face
 from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.feature import Absent, Window
 from emotion.inputs.media import Media
@@ -143,7 +143,7 @@ class VGGFace(VectorFeature):
     name, folder, suffix = "embedding", "video_embedding", ".npy"
     needs = ("video",)
     backdrop = "faces"
-    settings = ("face_stride", "face_clock", "vggface")
+    settings = (*CROP_SETTINGS, "vggface")
     reasons = {
         "absent": "shows no face",
         "model": "reads VGG-Face embeddings; give --vggface_weights FILE",
