@@ -62,6 +62,7 @@ FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
     "embedding": FeatureLine("face", VECTORS, "emotion.frozen.vggface"),
     "text": FeatureLine("text", VECTORS, "emotion.inputs.words"),
     "speech:": FeatureLine("speech", VECTORS, "emotion.inputs.speech_states"),
+    "face:": FeatureLine("face", VECTORS, "emotion.inputs.face_states"),
 }
 ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are there
     "efficientnet": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet"),
