@@ -9,12 +9,12 @@ preprocess.py, so that the inside may move as it likes.
 
 import csv
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.preprocessing.options import PreprocessOptions
@@ -55,7 +55,7 @@ def golden_run(name: str, folder: Path) -> dict:
         make_features(features, speakers=3, n_classes=3, text_dim=12, **made)
     settings = {
         "exp_name": name.replace(" ", "_"), "features_dir": str(features), "n_epoch": 1,
-        "logs_dir": str(folder / "logs"), "batch_size": 4, "num_workers": 0, "threads": 1,
+        "logs_dir": str(folder / "logs"), "batch_size": 4, "num_workers": 0,
         "pretrained": "false", "hidden": 16, "warmup": 0.0, "device": "cpu",
     }  # fmt: skip
     options = TrainOptions(**settings | RUNS[name])
@@ -105,7 +105,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def main(path: Path) -> None:
     """Write all of it down."""
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         content = {name: golden_run(name, Path(folder)) for name in RUNS}
         content["features"] = golden_features(Path(folder))

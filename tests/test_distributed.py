@@ -37,7 +37,6 @@ def options_of(folder, **flags):
         logs_dir=str(folder / "logs"),
         num_workers=0,
         pretrained="false",
-        threads=1,
         hidden=16,
         warmup=0.0,
         **flags,

@@ -220,7 +220,7 @@ def resumed(section: Section, mode: str) -> dict[str, Any]:
     """Two epochs at once, and two with a stop in the second: scores of both runs."""
     sizes = section.sizes
     flags = {"n_epoch": 2, "batch_size": min(sizes.batch, sizes.clips // 4), "num_workers": 0}
-    flags |= {"speech_frames": sizes.speech_frames, "overwrite": True}
+    flags |= {"speech_frames": sizes.speech_frames}
     whole = section.scratch / "logs" / mode / "whole"
     again = section.scratch / "logs" / mode / "again"
     for folder in (whole, again):
@@ -229,7 +229,6 @@ def resumed(section: Section, mode: str) -> dict[str, Any]:
         train(options_of(section, mode, exp_name="whole", **flags))
         stop_in_second_epoch(section, mode, flags)
         epochs = len(metrics_of(again))
-        flags = {**flags, "overwrite": False}
         train(options_of(section, mode, exp_name="again", resume=True, **flags))
     pair = metrics_of(whole), metrics_of(again)
     differences = {
@@ -307,7 +306,8 @@ def too_large(section: Section, limit: Any, micro_batch: str = "auto") -> dict[s
     section.clean_up()
     said = io.StringIO()
     flags["micro_batch"] = micro_batch
-    options = options_of(section, "speech", exp_name=limit.__name__, overwrite=True, **flags)
+    shutil.rmtree(section.scratch / "logs" / "speech" / limit.__name__, ignore_errors=True)
+    options = options_of(section, "speech", exp_name=limit.__name__, **flags)
     unsaid = contextlib.redirect_stdout(io.StringIO())
     with limit(LEFT_BYTES), contextlib.redirect_stderr(said), unsaid:
         code = train(options)

@@ -70,5 +70,5 @@ def changes(section: Section, mode: str, logs: Path) -> list[str]:
         flags |= {f"{name}_load_weights": logs / name / run for name, run in names.items()}
     if not section.on_gpu:
         flags |= {"coeff": 0, "batch_size": section.sizes.batch, "hidden": 16}
-        flags |= {"num_workers": section.sizes.workers, "threads": 1}
+        flags["num_workers"] = section.sizes.workers
     return [word for name, value in flags.items() for word in (f"--{name}", str(value))]

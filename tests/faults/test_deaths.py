@@ -63,7 +63,6 @@ def ranks(features, logs, n_epoch):
         "batch_size": 2,
         "hidden": 16,
         "num_workers": 0,
-        "threads": 1,
         "resume": True,
         "device": "cpu",
     }

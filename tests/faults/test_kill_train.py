@@ -59,7 +59,6 @@ def start(features, logs, name, workers):
         "batch_size": 2,
         "hidden": 16,
         "pretrained": "false",
-        "threads": 1,
         "resume": True,
         "num_workers": workers,
         **MODES[name],

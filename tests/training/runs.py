@@ -18,7 +18,6 @@ def options_of(features, logs, mode="text", **flags):
         "batch_size": 4,
         "num_workers": 0,
         "pretrained": "false",
-        "threads": 1,
         "hidden": 16,
         **flags,
     }

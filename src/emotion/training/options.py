@@ -4,7 +4,6 @@ from dataclasses import dataclass, make_dataclass
 
 from emotion import registry
 from emotion.command_line import flag
-from emotion.machine import cores
 
 ALL_FOLDS = 0
 
@@ -22,14 +21,6 @@ class General:
         "", "what to train", "what", (*registry.modalities(), registry.FUSED), required=True
     )
     exp_name: str = flag("default", "name of the run: logs/<mode>/<exp_name>/", "what")
-    target: str = flag(
-        "own",
-        "label that a single mode learns: its own (the speech label for speech, the face label for "
-        "face, integrated for text) or the integrated one",
-        "what",
-        ("own", "integrated"),
-    )
-
     extend: list[str] = flag(  # noqa: RUF009
         [], "Python files of one's own that bring features, encoders or fusions", "what", type=str
     )
@@ -132,7 +123,6 @@ class General:
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )
-    threads: int = flag(cores(), "CPU threads", "running", low=1, high=1024)
     refit: bool = flag(
         False,
         "when the best epoch is known, train once more on training and validation clips together "
@@ -140,7 +130,6 @@ class General:
         "running",
     )
     resume: bool = flag(False, "go on from last.pth, or start where there is none", "running")
-    overwrite: bool = flag(False, "replace a run of the same name", "running")
 
 
 def _of_modalities() -> type:

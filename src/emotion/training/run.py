@@ -17,7 +17,7 @@ from emotion.data.faults import told_in_one_line
 from emotion.errors import UserError
 from emotion.files import refuse_links, remove_partial_files
 from emotion.locking import HeldError, only_run_in
-from emotion.machine import allow_tf32
+from emotion.machine import allow_tf32, threads
 from emotion.models.checkpoint import best_checkpoint
 from emotion.models.devices import choose_device, parallelise, place
 from emotion.models.evaluate import Predictions
@@ -65,7 +65,7 @@ def train(options: TrainOptions) -> int:
     Raises:
         UserError: flags, features or weights that do not fit; a loss that is no longer finite.
     """
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads())
     device = choose_device(options.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -191,7 +191,7 @@ def _begin(
         check_same_clips(folder, task, state)
     distributed.barrier()
     if distributed.is_main():
-        claim_folder(folder, options, state)
+        claim_folder(folder, state)
     model = build_initial_model(options, task)
     loaders = Loaders(task, options, device)
     engine = build_engine(options, task, model, loaders, device)
@@ -238,16 +238,16 @@ def run_folder(options: TrainOptions) -> Path:
     return Path(options.logs_dir or HOME / "logs") / options.mode / name
 
 
-def claim_folder(folder: Path, options: TrainOptions, state: RunState | None) -> None:
-    """Make the run folder; a run that is there is continued, replaced or left alone.
+def claim_folder(folder: Path, state: RunState | None) -> None:
+    """Make the run folder; a run that is there is continued or left alone.
 
     Raises:
         UserError: it holds a run and the flags do not say what to do with it.
     """
-    if state is None and (folder / "last.pth").is_file() and not options.overwrite:
+    if state is None and (folder / "last.pth").is_file():
         raise UserError(
-            f"{folder}: holds a run; give --resume True to go on with it, --overwrite True to "
-            "replace it, or another --exp_name"
+            f"{folder}: holds a run; give --resume True to go on with it, or another --exp_name, "
+            "or remove the folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)  # of a run that was killed while it wrote

@@ -388,8 +388,6 @@ def _targets(options: TrainOptions, recipe: Recipe, parts: Parts) -> dict[str, s
     }
     if recipe.fusion:
         return {"integrated": "integrated", **(own if options.lam > 0 else {})}
-    if options.target == "integrated":
-        return {options.mode: "integrated"}
     return {options.mode: own.get(options.mode, "integrated")}
 
 
