@@ -343,7 +343,7 @@ def test_a_fold_is_found_in_the_folder_of_its_run(tmp_path):
     flags = {"features_dir": str(folder)}
     with pytest.raises(UserError, match="does not say which folds"):
         predict(options_of(weights, tmp_path, split="test", **flags))
-    chosen = {"n_folds": 3, "fold": 2, "folds_file": ""}
+    chosen = {"n_folds": 3, "fold": 2}
     (weights.parent / "config.json").write_text(json.dumps({"options": chosen}), "utf-8")
     members = load_members([str(weights)], False, True, "", CPU)
     parts = {

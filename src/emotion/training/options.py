@@ -13,6 +13,11 @@ def number_or_all(text: str) -> int:
     return ALL_FOLDS if text == "all" else int(text)
 
 
+def number_or_file(text: str) -> int | str:
+    """A number of folds, or a file that lists them."""
+    return int(text) if text.isdecimal() else text
+
+
 @dataclass
 class General:
     """One field is one flag; groups are those of ``--help``."""
@@ -26,7 +31,13 @@ class General:
     )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "data")
     logs_dir: str = flag("", "where runs go; logs/ beside the script", "data")
-    n_folds: int = flag(0, "folds of a corpus without official splits; 0 for none", "data", low=0)
+    n_folds: int | str = flag(
+        0,
+        "folds of a corpus without official splits, balanced by clips; or a JSON file that lists "
+        'them: {"folds": [[speakers], ...]}; 0 for none',
+        "data",
+        type=number_or_file,
+    )
     fold: int = flag(
         1,
         "from 1: test on this one, validate on another, train on the rest; all: one after another",
@@ -42,7 +53,6 @@ class General:
         low=1,
         several=True,
     )
-    folds_file: str = flag("", 'JSON {"folds": [[speakers], ...]}; balanced folds without', "data")
     num_workers: int = flag(
         16, "loader processes per rank, at most one per core", "data", low=0, high=1024
     )

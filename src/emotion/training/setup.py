@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from emotion import distributed, registry
 from emotion.clock import whole_steps
 from emotion.data.dataset import FeatureDataset, collate, readers_of
-from emotion.data.examples import TARGETS, Example, Folds, Parts, load_parts
+from emotion.data.examples import TARGETS, Example, Folds, Parts, fold_count, load_parts
 from emotion.data.faults import Ledger
 from emotion.data.sampling import EvalBatches, TrainBatches
 from emotion.errors import UserError
@@ -258,14 +258,15 @@ def speakers_of(examples: list[Example]) -> list[str]:
 def _folds(options: TrainOptions) -> Folds | None:
     if not options.n_folds:
         return None
-    if options.n_folds < 3 or options.fold > options.n_folds:
+    count = fold_count(options.n_folds)
+    if count < 3 or options.fold > count:
         raise UserError("--n_folds wants 3 or more (test, validation, train), --fold one of them")
-    if options.valid_fold >= options.n_folds:
+    if options.valid_fold >= count:
         raise UserError(
-            f"--valid_fold {options.valid_fold}: of {options.n_folds} folds one is tested; give 1 "
-            f"to {options.n_folds - 1}"
+            f"--valid_fold {options.valid_fold}: of {count} folds one is tested; give 1 to "
+            f"{count - 1}"
         )
-    return Folds(options.n_folds, options.fold, options.folds_file, options.valid_fold)
+    return Folds(options.n_folds, options.fold, options.valid_fold)
 
 
 def choose_recipe(options: TrainOptions, store: FeatureStore, n_classes: int) -> Recipe:
