@@ -25,17 +25,17 @@ from tests.features import make_features
 from tests.media import face_frame, noise, tone, write_clip
 
 STORED = Path(__file__).parent / "golden" / "runs.json"
-FUSED = {"coeff": 0, "batch_size": 4, "speech_frames": 64}
-CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
+FUSED = {"coeff": 0, "batch_size": 4}
+CROPS = {"face_model": "resnet3d", "face_size": 32}
 RUNS = {
-    "speech B0": {"mode": "speech", "coeff": 0, "speech_frames": 64},
+    "speech B0": {"mode": "speech", "coeff": 0},
     "speech statistics": {
         "mode": "speech", "pooling": "statistics", "stride": 16, "downsample": 2,
-        "speech_frames": 64, "vtlp": 0.1, "ema": 0.9,
+        "vtlp": 0.1, "ema": 0.9,
     },
     "speech by speaker": {
         "mode": "speech", "pooling": "statistics", "stride": 8,
-        "normalise": "speaker", "speech_level": True, "speech_frames": 64,
+        "normalise": "speaker", "speech_level": True,
     },
     "text": {"mode": "text"},
     "text mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn"},
@@ -56,7 +56,7 @@ def golden_run(name: str, folder: Path) -> dict:
     settings = {
         "exp_name": name.replace(" ", "_"), "features_dir": str(features), "n_epoch": 1,
         "logs_dir": str(folder / "logs"), "batch_size": 4, "num_workers": 0,
-        "pretrained": "false", "hidden": 16, "warmup": 0.0, "device": "cpu",
+        "pretrained": "false", "warmup": 0.0, "device": "cpu",
     }  # fmt: skip
     options = TrainOptions(**settings | RUNS[name])
     assert train(options) == 0

@@ -111,12 +111,12 @@ def _chunks(clips: Clips) -> tuple[Tensor, ...]:
 class Aligner(nn.Module):
     """A face BiLSTM and a fusion over speech that is encoded already."""
 
-    def __init__(self, kind: str, hidden: int = 128, dropout: float = 0.3) -> None:
+    def __init__(self, kind: str, hidden: int = 128) -> None:
         super().__init__()
-        self.face = LSTMEncoder(512, hidden, dropout)
+        self.face = LSTMEncoder(512, hidden)
         widths = {"speech": 1280, "face": self.face.width}
         fusion = {"aligned": AlignedFusion, "concat": ConcatFusion}[kind]
-        self.fusion = fusion(widths, N_CLASSES, hidden, dropout)
+        self.fusion = fusion(widths, N_CLASSES, hidden)
 
     def streams(self, clips: Clips) -> tuple[Streams, Clock]:
         """Encoded modalities and the clock."""

@@ -21,7 +21,7 @@ from emotion.training.setup import Loaders, build_initial_model, build_task
 from tests.features import make_features
 
 CPU = torch.device("cpu")
-CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
+CROPS = {"face_model": "resnet3d", "face_size": 32}
 MODES = {  # what is trained, and for how many epochs of two steps at which learning rate
     "speech": ({"mode": "speech"}, 12, 1e-3),
     "speech_mean": ({"mode": "speech", "pooling": "mean"}, 12, 1e-3),
@@ -68,7 +68,6 @@ def options_of(features, **flags):
         num_workers=0,
         pretrained="false",
         mixup_alpha=0.0,
-        spec_augment=False,
         warmup=0.5,
         **flags,
     )
@@ -79,6 +78,7 @@ def overfit(options):
     task = build_task(options)
     loaders = Loaders(task, options, CPU)
     engine = build_engine(options, task, build_initial_model(options, task), loaders, CPU)
+    engine.augmentation.parts = ()  # no SpecAugment
     for epoch in range(options.n_epoch):
         loaders.train_batches.epoch = epoch
         torch.manual_seed(epoch)

@@ -74,7 +74,7 @@ def run_folder(features, tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     options = TrainOptions(
         mode="text", exp_name="run", features_dir=str(features), logs_dir=str(logs), n_epoch=3,
-        batch_size=7, num_workers=0, hidden=8,
+        batch_size=7, num_workers=0,
     )  # fmt: skip
     assert train(options) == 0
     torch.set_num_threads(before)

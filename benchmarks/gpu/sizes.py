@@ -11,7 +11,6 @@ class Sizes:
     clips: int  # for training; an eighth as many validate
     distinct: int  # of them; the others are links
     frames: tuple[int, int]  # of 16 ms a clip, fewest and most
-    speech_frames: int  # of a training crop
     coeff: int  # EfficientNet-B0..B7 of the large speech model
     batch: int  # of speech and fused models
     sequence_batch: int  # of text and face models
@@ -35,7 +34,6 @@ FULL = Sizes(
     clips=2000,
     distinct=100,
     frames=(260, 390),
-    speech_frames=256,
     coeff=4,
     batch=128,
     sequence_batch=256,
@@ -65,7 +63,6 @@ DRY = Sizes(
     clips=16,
     distinct=14,
     frames=(40, 80),
-    speech_frames=64,
     coeff=0,
     batch=4,
     sequence_batch=8,
@@ -90,7 +87,6 @@ TINY = Sizes(
     clips=14,
     distinct=14,
     frames=(36, 64),
-    speech_frames=32,
     coeff=0,
     batch=2,
     sequence_batch=4,

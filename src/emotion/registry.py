@@ -191,7 +191,8 @@ def joined(
         kind: which of their classes.
         only: take the fields alone that are marked by this word.
 
-    A flag that several components share (the width of an LSTM) is given to all of them.
+    A flag that several components share (``--normalise``) is given to all of them; a field that is
+    no ``flag`` is stored in checkpoints alone.
 
     Raises:
         UserError: two of them mean different things by one name.
@@ -200,7 +201,7 @@ def joined(
     added: dict[str, tuple[str, Any, dataclasses.Field]] = {}
     for module in dict.fromkeys(modules):
         for field in dataclasses.fields(options_of(module, kind)):
-            if only and not field.metadata.get(only):
+            if not field.metadata or (only and not field.metadata.get(only)):
                 continue
             other = fields.setdefault(field.name, field)
             if _meaning(other) != _meaning(field):

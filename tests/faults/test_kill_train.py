@@ -14,7 +14,7 @@ from tests.training.runs import assert_same_runs
 
 pytestmark = pytest.mark.torture
 
-CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
+CROPS = {"face_model": "resnet3d", "face_size": 32}
 MODES = {
     "speech": {"mode": "speech"},
     "face_attention_lstm": {"mode": "face", "face_model": "attention_lstm"},
@@ -57,7 +57,6 @@ def start(features, logs, name, workers):
         "exp_name": "run",
         "n_epoch": 6,
         "batch_size": 2,
-        "hidden": 16,
         "pretrained": "false",
         "resume": True,
         "num_workers": workers,

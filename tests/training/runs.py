@@ -18,7 +18,6 @@ def options_of(features, logs, mode="text", **flags):
         "batch_size": 4,
         "num_workers": 0,
         "pretrained": "false",
-        "hidden": 16,
         **flags,
     }
     return TrainOptions(mode=mode, features_dir=str(features), logs_dir=str(logs), **settings)

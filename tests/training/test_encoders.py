@@ -123,8 +123,6 @@ def test_speech_frames_fit_the_clips_or_come_from_the_weights_that_are_loaded(
     fitted = crop(build_task(options_of(features, tmp_path, "speech")))
     assert fitted % 32 == 0
     assert fitted - 32 < np.percentile(frames, 95) <= fitted
-    given = build_task(options_of(features, tmp_path, "speech", speech_frames=70))
-    assert crop(given) == 96
     loaded = crop(load_checkpoint(best_checkpoint(singles / "speech" / "run")))
     assert loaded != fitted
     weights = {"speech_load_weights": str(singles / "speech" / "run")}

@@ -37,14 +37,7 @@ class Extraction:
 class Options:
     """How spectrograms are read."""
 
-    speech_frames: int = flag(
-        0,
-        "frames (16 ms) of a training crop, and what shorter clips are padded to; 0 takes "
-        "them from --speech_load_weights, or fits them: the 95th percentile of the training clips, "
-        "at most 256",
-        "augmentation",
-        low=0,
-    )
+    speech_frames: int = 0  # of a training crop, fitted to the clips; shorter ones are padded to it
     normalise: str = flag(
         "none",
         "speaker: every value of a step (band, element of a vector) against its mean and spread "
@@ -56,9 +49,6 @@ class Options:
         False,
         "show the speech model how loud a clip is: without, each is scaled to its own level",
         "model",
-    )
-    spec_augment: bool = flag(
-        True, "time warp, frequency and time masks", "augmentation", training=True
     )
     brightness: float = flag(
         0.2,
@@ -155,9 +145,7 @@ class LogMel(Feature):
         """Another throat, and SpecAugment."""
         if options.vtlp > 0:
             stream = warp_vocal_tract(stream, options.vtlp, generator)
-        if options.spec_augment:
-            stream = spec_augment(stream, generator, warp=not fused)
-        return stream
+        return spec_augment(stream, generator, warp=not fused)
 
 
 class LogMelReader(Reader):

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion.clock import STEP_SECONDS
-from emotion.command_line import flag
-from emotion.networks.attention import AttentionPooling, Head, MaskedBiLSTM, masked_softmax
+from emotion.networks.attention import DROPOUT, AttentionPooling, Head, MaskedBiLSTM, masked_softmax
 from emotion.networks.fusion import Attention, Fusion, Streams
 from emotion.records import Clock, Stream
 
@@ -19,10 +18,7 @@ DISTANCE_GAIN = 30.0
 class Options:
     """Of the fusion."""
 
-    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
-    dropout: float = flag(
-        0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
-    )
+    hidden: int = 128  # LSTM width per direction
 
 
 class DistanceAttention(nn.Module):
@@ -88,14 +84,14 @@ class AlignedFusion(Fusion):
     that the others are still read along the clip.
     """
 
-    def __init__(self, widths: dict[str, int], n_classes: int, hidden: int, dropout: float) -> None:
+    def __init__(self, widths: dict[str, int], n_classes: int, hidden: int) -> None:
         super().__init__(widths, hidden)
         self.first, *others = self.names
         self.read = nn.ModuleDict({name: DistanceAttention(hidden) for name in others})
         joined = len(self.names) * hidden
-        self.join = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(dropout))
+        self.join = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(DROPOUT))
         self.lstm = MaskedBiLSTM(joined, hidden)
-        self.head = Head(AttentionPooling(2 * hidden), 2 * hidden, n_classes, dropout)
+        self.head = Head(AttentionPooling(2 * hidden), 2 * hidden, n_classes)
 
     def encode(self, streams: Streams, clock: Clock) -> Stream:
         """The fused steps: values (B, N, 2 * hidden) on the clock."""
@@ -154,4 +150,4 @@ def onto_clock(stream: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
 
 def build(options: Options, widths: dict[str, int], n_classes: int) -> AlignedFusion:
     """The fusion of encoders of these widths."""
-    return AlignedFusion(widths, n_classes, options.hidden, options.dropout)
+    return AlignedFusion(widths, n_classes, options.hidden)

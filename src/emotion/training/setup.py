@@ -355,8 +355,8 @@ def _shape(store: FeatureStore, records: list[tuple[str, Record]], feature: str)
 
 
 def _fitted(options: TrainOptions, recipe: Recipe, parts: Parts) -> Recipe:
-    """With the width of a training crop, where a spectrogram is read: as given, or that of the
-    weights that the run starts from, or such that one training clip in 20 is cut to it.
+    """With the width of a training crop, where a spectrogram is read: that of the weights that the
+    run starts from, or such that one training clip in 20 is cut to it.
     """
     return replace(
         recipe,
@@ -370,8 +370,6 @@ def _fitted(options: TrainOptions, recipe: Recipe, parts: Parts) -> Recipe:
 
 
 def _crop(options: TrainOptions, part: Part, parts: Parts) -> int:
-    if part.reading.speech_frames:
-        return whole_steps(part.reading.speech_frames)
     if getattr(options, f"{part.modality}_load_weights"):
         given = _given(options, part.modality).recipe
         if part.modality in given.modalities:  # else the weights do not fit, as will be said
