@@ -63,7 +63,7 @@ STEPS = {  # an epoch; of 0.1 s each there are more, as an epoch begins with wai
     "text attention_lstm": 60,
     "multimodal B0": 8,
 }
-VARIANTS = ("fp32", "bf16", "channels_first", "compile")
+VARIANTS = ("fp32", "bf16", "channels_first")
 FIRST_STEP = """
 import sys, time
 from emotion.command_line import parse
@@ -91,14 +91,12 @@ def measure(flags: dict[str, Any], variant: str, rounds: int) -> dict[str, float
     if variant == "channels_first":
         for parameter in engine.model.parameters():
             parameter.data = parameter.data.contiguous()
-    if variant == "compile":
-        engine.parallel = torch.compile(engine.model)
     labelled = next(iter(loaders.train))
     inputs, soft = augment(engine, labelled, torch.Generator().manual_seed(0))
     steps = len(loaders.train_batches)
     bare, real = [], []
     engine.parallel.train()
-    for number in range(rounds + 1):  # the first round warms up: workers, caches, compilation
+    for number in range(rounds + 1):  # the first round warms up: workers and caches
         bare.append(seconds(device, lambda: bare_steps(engine, inputs, soft, steps)) / steps)
         loaders.train_batches.epoch = number
         epoch = partial(train_one_epoch, engine, loaders.train, steps, number)

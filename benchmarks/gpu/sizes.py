@@ -23,7 +23,6 @@ class Sizes:
     films: int  # that are preprocessed
     film_frames: int
     film_height: int  # pixels, 16:9
-    compile: bool
     exports: int  # models that are exported
     commands: tuple[str, ...]  # modes of the README's commands that are run
     budgets: dict[str, int]  # seconds a section may take
@@ -46,7 +45,6 @@ FULL = Sizes(
     films=64,
     film_frames=48,
     film_height=720,
-    compile=True,
     exports=1,
     commands=("speech", "text", "face", "multimodal"),
     budgets={
@@ -75,7 +73,6 @@ DRY = Sizes(
     films=4,
     film_frames=8,
     film_height=360,
-    compile=False,
     exports=1,
     commands=("speech", "text", "face", "multimodal"),
     budgets=dict.fromkeys(
@@ -99,7 +96,6 @@ TINY = Sizes(
     films=1,
     film_frames=4,
     film_height=180,
-    compile=False,
     exports=0,
     commands=("text",),
     budgets=dict.fromkeys(

@@ -116,12 +116,6 @@ class General:
         high=0.99999,
     )
     amp: bool = flag(False, "mixed precision: bf16 where there is, else fp16", "optimization")
-    compile: bool = flag(
-        False,
-        "torch.compile the training steps: a minute or two at the start, then a third more clips/s "
-        "for EfficientNet on a CPU; on one device, wants a C++ compiler",
-        "optimization",
-    )
     seed: int = flag(
         0,
         "of everything random; several numbers are as many runs",

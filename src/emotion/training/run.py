@@ -284,7 +284,7 @@ def build_engine(
         ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
     engine = Engine(
         model=model,
-        parallel=parallelise(model, device, options.compile),
+        parallel=parallelise(model, device),
         loss=EmotionLoss(
             task.targets,
             weights,
