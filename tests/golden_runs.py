@@ -35,7 +35,7 @@ RUNS = {
     },
     "speech by speaker": {
         "mode": "speech", "pooling": "statistics", "stride": 8,
-        "normalise": "speaker", "speech_level": True,
+        "normalise": "speaker",
     },
     "text": {"mode": "text"},
     "text mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn"},
