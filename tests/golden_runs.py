@@ -31,7 +31,7 @@ RUNS = {
     "speech B0": {"mode": "speech", "coeff": 0},
     "speech statistics": {
         "mode": "speech", "pooling": "statistics", "stride": 16, "downsample": 2,
-        "vtlp": 0.1, "ema": 0.9,
+        "vtlp": 0.1,
     },
     "speech by speaker": {
         "mode": "speech", "pooling": "statistics", "stride": 8,

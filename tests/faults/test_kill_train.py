@@ -22,7 +22,7 @@ MODES = {
     "face_mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn"},
     "text": {"mode": "text"},
     "text_mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn"},
-    "multimodal": {"mode": "multimodal", "ema": 0.9},
+    "multimodal": {"mode": "multimodal"},
     "multimodal_resnet3d": {"mode": "multimodal", "lam": 0, "fusion": "concat", **CROPS},
 }
 

@@ -28,7 +28,7 @@ def load_flags(singles, **changes):
 
 @pytest.mark.parametrize("lam", [0.0, 0.5])
 def test_a_frozen_backbone_keeps_weights_and_batch_norms_bit_for_bit(few, singles, tmp_path, lam):
-    flags = load_flags(singles, freeze_backbone=True, lam=lam, ema=0.5)
+    flags = load_flags(singles, freeze_backbone=True, lam=lam)
     folder = run_of(few, tmp_path, "multimodal", **flags)
     for path in (folder / "last.pth", best_checkpoint(folder)):
         fused = weights_of(path)

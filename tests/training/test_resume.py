@@ -80,7 +80,7 @@ RESUMED = {
     "face": {"mode": "face"},
     "text": {"mode": "text"},
     "multimodal": {"mode": "multimodal", "batch_size": 2},
-    "averaged": {"mode": "text", "ema": 0.7, "optim": "sgd"},
+    "sgd": {"mode": "text", "optim": "sgd"},
 }
 
 

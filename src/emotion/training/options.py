@@ -108,13 +108,6 @@ class General:
     optim: str = flag("adamw", "optimizer", "optimization", ("adamw", "sgd"))
     warmup: float = flag(1.0, "epochs of linear warmup before the cosine", "optimization", low=0.0)
     weight_decay: float = flag(1e-5, "not of norms and biases", "optimization", low=0.0)
-    ema: float = flag(
-        0.0,
-        "decay of averaged weights, such as 0.999; 0 is none",
-        "optimization",
-        low=0.0,
-        high=0.99999,
-    )
     amp: bool = flag(False, "mixed precision: bf16 where there is, else fp16", "optimization")
     seed: int = flag(
         0,

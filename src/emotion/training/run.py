@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from emotion import distributed, recipe, registry
 from emotion.data.examples import speakers_by_fold
@@ -279,9 +278,6 @@ def build_engine(
     beside = max(len(task.targets) - 1, 1)
     weights = dict.fromkeys(task.targets, options.lam / beside) | {task.main_head: 1.0}
     amp = amp_dtype(device) if options.amp else None
-    ema = None
-    if options.ema > 0:
-        ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
     engine = Engine(
         model=model,
         parallel=parallelise(model, device),
@@ -305,7 +301,6 @@ def build_engine(
         ),
         amp=amp,
         scaler=torch.amp.GradScaler(device.type) if amp == torch.float16 else None,
-        ema=ema,
         clip_norm=CLIP_NORM,
         seed=options.seed,
     )
@@ -338,12 +333,11 @@ def _check_finite(predictions: Predictions, epoch: int) -> None:
 
 
 def validation_model(engine: Engine, loaders: Loaders) -> nn.Module:
-    """The weights to judge (averaged ones, if any), with batch-norm statistics of their own."""
-    model = engine.ema.module if engine.ema is not None else engine.model
-    if live_batch_norms(model):
+    """The model to judge, its batch-norm statistics estimated anew."""
+    if live_batch_norms(engine.model):
         with engine.autocast():
-            reestimate_batch_norm(model, loaders.clean_training_batches(BN_SAMPLES))
-    return model
+            reestimate_batch_norm(engine.model, loaders.clean_training_batches(BN_SAMPLES))
+    return engine.model
 
 
 def _micro_batch(options: TrainOptions, engine: Engine, loaders: Loaders) -> int:

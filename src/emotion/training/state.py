@@ -55,8 +55,6 @@ class RunState:
         engine.schedule.load_state_dict(self.saved["schedule"])
         if engine.scaler:
             engine.scaler.load_state_dict(self.saved["scaler"])
-        if engine.ema is not None:
-            engine.ema.load_state_dict(self.saved["ema"])
         before = int(self.saved["micro_batch"])
         if micro_batch == "auto":
             engine.micro_batch = before
@@ -157,7 +155,6 @@ def save_state(
         "optimizer": engine.optimizer.state_dict(),
         "schedule": engine.schedule.state_dict(),
         "scaler": engine.scaler.state_dict() if engine.scaler else {},
-        "ema": engine.ema.state_dict() if engine.ema is not None else {},
         "micro_batch": engine.micro_batch,
         "clips": fingerprint(task.parts),
     }
