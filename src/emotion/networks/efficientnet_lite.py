@@ -40,7 +40,7 @@ class LiteEncoder(SpectrogramEncoder):
     """As ``SpectrogramEncoder``, in the units that the ImageNet weights were trained in.
 
     Their input is (255 x - 127) / 128 in three channels; here one channel meets the sum of the
-    three kernels, which is the same. Padding in time is the spectrogram's floor, before the scaling.
+    three kernels, which is the same. Padding in time is the spectrogram's floor, before scaling.
     """
 
     def picture(self, image: Tensor) -> Tensor:
