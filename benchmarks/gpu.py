@@ -35,7 +35,7 @@ MINUTES = 8.0  # of the whole program
 RESERVE = 5.0  # seconds that a section is given to come to an end by itself
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "opencv-python-headless")
 PACKAGES += ("facenet-pytorch", "efficientnet-pytorch", "onnx", "onnxruntime", "onnxscript")
-PACKAGES += ("librosa", "albumentations", "av", "tensorboard", "psutil", "requests")
+PACKAGES += ("transformers", "librosa", "albumentations", "av", "tensorboard", "psutil", "requests")
 
 
 def main() -> int:

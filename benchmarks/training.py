@@ -198,7 +198,7 @@ def make_large(root: Path, clips: int, frames: tuple[int, int]) -> None:
 
 def link(store: FeatureStore, split: str, old: Any, new: Any) -> None:
     """A clip's files under another name."""
-    for feature in registry.FEATURES:
+    for feature in registry.feature_names():
         source, target = (store.path(split, feature, r.stem, r.id) for r in (old, new))
         if source.exists() and not target.exists():
             os.link(source, target)

@@ -18,7 +18,7 @@ from emotion.models.evaluate import each_tensor
 from emotion.networks.aligned import AlignedFusion
 from emotion.networks.attention_lstm import LSTMEncoder
 from emotion.networks.concat import ConcatFusion
-from emotion.networks.efficientnet import SpectrogramEncoder
+from emotion.networks.efficientnet import SpectrogramEncoder, build_network
 from emotion.networks.fusion import Attention, Streams
 from emotion.records import Batch, Clock, Stream
 from tests.model_batches import clock_of_frames
@@ -88,7 +88,7 @@ def rows(clips: Clips, index: Tensor) -> Clips:
 def with_frozen_speech(*sets: Clips) -> list[Clips]:
     """The sets with the values of one random EfficientNet-B0, its batch statistics estimated."""
     torch.manual_seed(0)
-    encoder = SpectrogramEncoder(coeff=0).train()
+    encoder = SpectrogramEncoder(build_network(0)).train()
     norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # a plain average

@@ -15,7 +15,9 @@ import torch
 from facenet_pytorch import InceptionResnetV1
 from matplotlib.cbook import get_sample_data
 
-from benchmarks.gpu.rows import Section, promise
+from benchmarks.gpu.rows import LeftOut, Section, promise
+from emotion.clock import SAMPLE_RATE
+from emotion.frozen.speech_states import SpeechStates
 from emotion.frozen.vggface import FaceEmbedder, embed_faces
 from emotion.inputs.crops import detect_every, shows_face
 from emotion.inputs.faces import FaceDetector, track_faces
@@ -27,6 +29,7 @@ EVERY = 0.128  # seconds between two sampled frames
 ROUNDS = 3  # over the same films, to see whether memory grows
 GROWTH = 1.02  # of the memory in use after the first round
 SAME_EMBEDDING = 0.99  # cosine between the device's and the CPU's, in their fast dtypes
+SAME_STATES = 1e-3
 
 _worker: dict[str, Any] = {}
 
@@ -47,6 +50,7 @@ def run(section: Section) -> None:
     weights = draw_weights(section.scratch / "vggface.pt")
     section.row("faces as on the CPU", partial(compare, section, weights, device))
     section.row("one process, memory", partial(flat_memory, section, weights, device))
+    section.row("speech encoder", partial(speech_states, section, device))
     rows = {"on the device": (device, sizes.gpu_workers)}
     if section.on_gpu:
         rows["on CPU cores"] = ("cpu", sizes.workers)
@@ -61,6 +65,43 @@ def draw_weights(path: Path) -> Path:
     torch.manual_seed(0)
     torch.save(InceptionResnetV1(pretrained=None, classify=False).state_dict(), path)
     return path
+
+
+def speech_states(section: Section, device: str) -> dict[str, Any]:
+    """A Whisper encoder with drawn weights: states as on a CPU, and seconds for one of sound."""
+    folder = draw_whisper(section.scratch / "whisper", section.on_gpu)
+    rng = np.random.default_rng(0)
+    clips = [rng.standard_normal(SAMPLE_RATE * n).astype(np.float32) / 10 for n in (2, 3, 6)]
+    states, took = {}, {}
+    for place in dict.fromkeys(("cpu", device)):
+        encoder = SpeechStates(folder, [1, 2], place)
+        encoder(clips[0])
+        started = time.monotonic()
+        states[place] = [encoder(clip).values for clip in clips]
+        took[place] = (time.monotonic() - started) / sum(map(len, clips)) * SAMPLE_RATE
+    pairs = zip(states["cpu"], states[device], strict=True)
+    difference = max(float(np.abs(one - two).max()) for one, two in pairs)
+    figures = {"difference": difference}
+    figures |= {f"s for one of sound, {place}": seconds for place, seconds in took.items()}
+    return promise(difference <= SAME_STATES, f"states differ by {difference:.2g}", figures)
+
+
+def draw_whisper(folder: Path, large: bool) -> str:
+    """A folder of Whisper-base's shape, or of a tiny one."""
+    try:
+        from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+    except ImportError as error:
+        raise LeftOut(f"there is no {error.name}") from None
+    width, heads, layers = (512, 8, 6) if large else (32, 2, 2)
+    shape = {"d_model": width, "num_mel_bins": 80, "vocab_size": 16, "pad_token_id": 0}
+    shape |= dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"), 0)
+    for side in ("encoder", "decoder"):
+        shape |= {f"{side}_layers": layers, f"{side}_attention_heads": heads}
+        shape[f"{side}_ffn_dim"] = 4 * width
+    torch.manual_seed(0)
+    WhisperModel(WhisperConfig(**shape)).save_pretrained(folder)
+    WhisperFeatureExtractor().save_pretrained(folder)
+    return str(folder)
 
 
 def films(section: Section) -> list[Film]:

@@ -80,6 +80,7 @@ class ClipFeatures(Protocol):
     """The features of one clip, whether they are on disk or were extracted this moment."""
 
     record: Record
+    version: str = ""  # which copy of its features is read, such as @0.9, where there is one
 
     def read(self, feature: str) -> Any:
         """The value of a feature whose state is ok.

@@ -22,6 +22,7 @@ from emotion.errors import UserError, first_line
 
 SPECTROGRAM, CROPS, VECTORS = "spectrogram", "crops", "vectors"  # kinds of features
 FAMILY = ":"  # in the name of features of which there are as many as there are networks
+COPY = "@"  # before what a copy of features was changed by: speech:whisper-base@0.9
 FUSED = "multimodal"  # the mode that joins all modalities
 EXTENSIONS = "EMOTION_EXTEND"  # environment: what --extend names, for the processes started here
 
@@ -65,8 +66,10 @@ FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
 ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are there
     "efficientnet": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet"),
     "attention_lstm": EncoderLine(VECTORS, "emotion.networks.attention_lstm"),
+    "efficientnet_lite": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
     "resnet3d": EncoderLine(CROPS, "emotion.networks.resnet3d"),
     "mlstm_fcn": EncoderLine(VECTORS, "emotion.networks.mlstm_fcn"),
+    "mlp": EncoderLine(VECTORS, "emotion.networks.mlp"),
 }
 FUSIONS: dict[str, str] = {
     "aligned": "emotion.networks.aligned",
@@ -106,6 +109,11 @@ def family_of(name: str) -> str:
     """The family of a feature; nothing where it has a line of its own, or is none."""
     family = name[: name.find(FAMILY) + 1]
     return family if name != family and family in FEATURES and name not in FEATURES else ""
+
+
+def copies_of(name: str, known: Iterable[str]) -> list[str]:
+    """The changed copies of some features, which training draws from."""
+    return sorted(other for other in known if other.startswith(f"{name}{COPY}"))
 
 
 def feature_line(name: str) -> FeatureLine:

@@ -38,6 +38,7 @@ class ExtractedClip(NamedTuple):
 
     record: Record
     values: dict[str, Any]
+    version: str = ""
 
     def read(self, feature: str) -> Any:
         """What was extracted."""

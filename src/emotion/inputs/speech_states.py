@@ -3,16 +3,22 @@
 A family of features, ``speech:<name of the encoder>``, several beside one another in one folder.
 The encoder hears the trimmed speech. Kept as float16 (T, L, D): the mean of the states in each cell
 of 0.128 s of the clip.
+
+Copies are of the speech played faster or slower, ``speech:<name>@0.9``, which changes its pitch as
+well: to an encoder it is another voice (Ko et al. 2015). Their times are those of the clip.
 """
 
 from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.signal import resample_poly
 
+from emotion import registry
 from emotion.clock import FRAME_SECONDS, SAMPLE_RATE
 from emotion.command_line import flag
 from emotion.errors import UserError
@@ -40,9 +46,19 @@ class Extraction:
     )
     speech_layers: list[int] = flag(  # noqa: RUF009
         [],
-        "of a speech encoder, from 1; four of the upper two thirds without",
+        "of a speech encoder, from 1; four of the lower two thirds without",
         "features",
         type=int,
+        low=1,
+    )
+    speech_speeds: list[float] = flag(  # noqa: RUF009
+        [],
+        "further copies of what a speech encoder hears, so many times as fast, such as 0.9 1.1: "
+        "training draws from them, predict.py --tta averages over them",
+        "features",
+        type=float,
+        low=0.5,
+        high=2.0,
     )
 
 
@@ -57,12 +73,14 @@ class SpeechStatesFeature(VectorFeature):
     def __init__(self, name: str) -> None:
         self.name = name
         self.folder = name.replace(":", "_")
+        source, _, speed = name.partition(registry.COPY)
+        self.speed = Fraction(speed or "1").limit_denominator(100)
         self.settings = (name, "audio", "denoise")
         self.reasons = {
             "absent": "has no audio",
             "silent": "has no voice: it is silent",
             "failed": "has no readable audio",
-            "missing": f"has no features {name}; run preprocess.py {FLAG} {name.split(':')[1]}",
+            "missing": f"has no features {name}; run preprocess.py {FLAG} {source[len(FAMILY) :]}",
         }
 
     def is_made(self, settings: dict[str, Any]) -> bool:
@@ -82,12 +100,11 @@ class SpeechStatesFeature(VectorFeature):
         """
         wanted = settings[self.name]
         given = {feature_name(source): source for source in options.speech_encoder}
-        encoder = open_encoder(
-            given.get(self.name, wanted[SOURCE]), tuple(wanted["layers"]), device
-        )
+        source = given.get(self.name.partition(registry.COPY)[0], wanted[SOURCE])
+        encoder = open_encoder(source, tuple(wanted["layers"]), device)
         if encoder.fingerprint != wanted["fingerprint"]:
             raise UserError(
-                f"{FLAG} {given.get(self.name, wanted[SOURCE])}: is not the encoder that "
+                f"{FLAG} {source}: is not the encoder that "
                 f"{self.name} was made with (fingerprint {wanted['fingerprint']}, this one has "
                 f"{encoder.fingerprint}); give that one"
             )
@@ -104,7 +121,16 @@ class SpeechStatesFeature(VectorFeature):
         if media.speech is None:
             raise Absent("silent")
         first, last = (round(t * SAMPLE_RATE) for t in media.speech[:2])
-        return to_cells(tools(media.waveform[first:last]), media.speech.start)
+        heard = at_speed(media.waveform[first:last], self.speed)
+        states = tools(heard)
+        return to_cells(states._replace(time=states.time * float(self.speed)), media.speech.start)
+
+
+def at_speed(waveform: np.ndarray, speed: Fraction) -> np.ndarray:
+    """Played so many times as fast; its pitch goes with it."""
+    if speed == 1:
+        return waveform
+    return resample_poly(waveform, speed.denominator, speed.numerator).astype(np.float32)
 
 
 def to_cells(states: States, start: float) -> Vectors:
@@ -136,12 +162,14 @@ def describe(options: Extraction) -> dict[str, Any]:
     described = {}
     for source in options.speech_encoder:
         encoder = open_encoder(source, tuple(options.speech_layers), "cpu")
-        described[feature_name(source)] = {
-            SOURCE: source,
-            "fingerprint": encoder.fingerprint,
-            "layers": encoder.layers,
-            "cell": CELL_SECONDS,
-        }
+        name = feature_name(source)
+        for speed in dict.fromkeys((1.0, *options.speech_speeds)):
+            described[name if speed == 1.0 else f"{name}{registry.COPY}{speed:g}"] = {
+                SOURCE: source,
+                "fingerprint": encoder.fingerprint,
+                "layers": encoder.layers,
+                "cell": CELL_SECONDS,
+            }
     return described
 
 

@@ -134,6 +134,7 @@ class StoredClip(NamedTuple):
     store: FeatureStore
     split: str
     record: Record
+    version: str = ""
 
     def read(self, feature: str) -> Any:
         """Read one file.

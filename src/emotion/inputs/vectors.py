@@ -1,11 +1,13 @@
 """Vectors over time, of whatever network or file: kept with their times, read as they are."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from emotion import registry
 from emotion.command_line import flag
 from emotion.inputs.feature import Absent, Feature, Reader, Steps, Window
 from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
@@ -82,12 +84,30 @@ class VectorFeature(Feature):
         wanted.
         """
         known = self.by_speaker(options) and store is not None
-        norms = SpeakerNorms(store, self.name, self._found) if known else None
-        return VectorReader(options, self, shape, norms)
+        return VectorReader(options, self, shape, VersionNorms(store, self.name) if known else None)
 
-    def _found(self, clip: ClipFeatures) -> np.ndarray:
-        vectors = clip.read(self.name)
-        return vectors.values[vectors.found]
+
+class VersionNorms:
+    """The norms of every speaker, for the features of a name and for each changed copy of them: a
+    voice that is played faster is another person's.
+    """
+
+    def __init__(self, store: Any, name: str) -> None:
+        records = (record for split in store.splits() for record in store.read_manifest(split))
+        known = {other for record in records for other in record.states}
+        self.norms = {
+            version: SpeakerNorms(store, version, partial(_found, version))
+            for version in (name, *registry.copies_of(name, known))
+        }
+
+    def apply(self, values: np.ndarray, version: str, speaker: str) -> np.ndarray:
+        """float32, in standard deviations from the speaker's mean of each value."""
+        return self.norms[version].apply(values, speaker)
+
+
+def _found(name: str, clip: ClipFeatures) -> np.ndarray:
+    vectors = clip.read(name)
+    return vectors.values[vectors.found]
 
 
 class VectorReader(Reader):
@@ -98,7 +118,7 @@ class VectorReader(Reader):
         options: Any,
         feature: VectorFeature,
         shape: tuple[int, ...],
-        norms: SpeakerNorms | None = None,
+        norms: VersionNorms | None = None,
     ) -> None:
         super().__init__(options)
         self.feature = feature
@@ -113,13 +133,24 @@ class VectorReader(Reader):
         if clip.record.state(name) != "ok":
             nothing = np.zeros((1, *self.shape), np.float32)
             return Steps(nothing, np.zeros(1, bool), np.full(1, np.nan, np.float32))
+        name = self._version(clip, generator)
         vectors = clip.read(name)
         checked(clip, name, vectors.values.shape[1:] == self.shape)
         rows = self._rows(vectors.time, window, generator)
         values = vectors.values[rows]
         if self.norms is not None:
-            values = self.norms.apply(values, clip.record.speaker)
+            values = self.norms.apply(values, name, clip.record.speaker)
         return Steps(values, vectors.found[rows], vectors.time[rows])
+
+    def _version(self, clip: ClipFeatures, generator: np.random.Generator | None) -> str:
+        """The features, or in training one of them and their copies, or the copy that the clip
+        is to be read in.
+        """
+        name, record = self.feature.name, clip.record
+        there = [n for n in registry.copies_of(name, record.states) if record.state(n) == "ok"]
+        if generator is None:
+            return next((n for n in there if n == f"{name}{clip.version}"), name)
+        return (name, *there)[int(generator.integers(len(there) + 1))] if there else name
 
     def _rows(
         self, time: np.ndarray, window: Window | None, generator: np.random.Generator | None

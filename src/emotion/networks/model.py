@@ -128,9 +128,12 @@ def build_model(recipe: Recipe) -> SingleModel | MultimodalModel:
 
 
 def build_encoder(part: Part) -> nn.Module:
-    """The encoder of a part, behind a weighted mean where the features have several layers."""
+    """The encoder of a part, behind a weighted mean where the features have several layers and it
+    does not read them all (``READS_LAYERS``).
+    """
     encoder = component(part).build(part)
-    return WeightedLayers(encoder, part.layers) if part.layers > 1 else encoder
+    one = part.layers == 1 or getattr(component(part), "READS_LAYERS", False)
+    return encoder if one else WeightedLayers(encoder, part.layers)
 
 
 def component(part: Part) -> Any:

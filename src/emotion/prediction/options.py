@@ -34,7 +34,10 @@ class General:
         False, "average the weights of one run's checkpoints into one model", "answers"
     )
     tta: int = flag(
-        1, "views of a clip to average: faces mirrored, speech cropped in time", "answers", low=1
+        1,
+        "views of a clip to average: faces mirrored, speech cropped in time, copies of features",
+        "answers",
+        low=1,
     )
 
     timeline: bool = flag(False, "answer every window of a longer recording", "over time")

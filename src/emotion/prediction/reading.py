@@ -1,7 +1,7 @@
 """Items to samples: the code of preprocess.py and train.py, on one clip after another."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -121,7 +121,11 @@ class ItemReader(Dataset):
         """By settings; made in the process that works with them."""
         wanted: dict[str, list[str]] = {}
         for reading in self.readings:
-            wanted.setdefault(reading.settings, []).extend(reading.features)
+            names = list(reading.features)
+            if self.n_views > 1:
+                known = json.loads(reading.settings)
+                names += [copy for name in names for copy in registry.copies_of(name, known)]
+            wanted.setdefault(reading.settings, []).extend(names)
         return {
             settings: Extractor(
                 json.loads(settings), self.options, features=features, blocked=self.blocked
@@ -150,7 +154,15 @@ class ItemReader(Dataset):
         if not reading.recipe.usable(clip.record):
             return []
         views = views_of(self.sample(index, clip, reading), reading.recipe, self.n_views)
+        for version in self._versions(clip.record.states, reading)[: self.n_views - len(views)]:
+            views.append(self.sample(index, clip._replace(version=version), reading))
         return [view._replace(id=f"{index}.{number}") for number, view in enumerate(views)]
+
+    def _versions(self, known: Iterable[str], reading: Reading) -> list[str]:
+        """What the changed copies of features that a model reads are called, such as @0.9."""
+        names = {n: registry.copies_of(n, known) for n in reading.features}
+        found = (copy.removeprefix(name) for name, copies in names.items() for copy in copies)
+        return list(dict.fromkeys(found))
 
     def sample(self, index: int, clip: ClipFeatures, reading: Reading) -> Sample:
         """The arrays that a model reads.
@@ -167,6 +179,7 @@ class _Judged(NamedTuple):
 
     clip: ClipFeatures
     record: Record
+    version: str = ""
 
     def read(self, feature: str) -> Any:
         return self.clip.read(feature)

@@ -20,7 +20,8 @@ from emotion.machine import allow_tf32, threads
 from emotion.models.checkpoint import best_checkpoint
 from emotion.models.devices import choose_device, parallelise, place
 from emotion.models.evaluate import Predictions
-from emotion.networks.model import backbone_of
+from emotion.networks.model import backbone_of, encoder_of
+from emotion.networks.standard import learn_standards
 from emotion.paths import HOME
 from emotion.telling import is_active, note, say
 from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
@@ -55,6 +56,7 @@ from emotion.training.sweep import is_sweep, members, read_result, write_summary
 
 CLIP_NORM = 5.0  # largest norm of a step's gradient
 BN_SAMPLES = 256  # training clips that batch-norm statistics are estimated on
+STANDARD_CLIPS = 2000  # training clips that vectors are standardised by
 REFIT = "refit"  # folder in that of a run, and key in its result.json
 
 
@@ -193,6 +195,9 @@ def _begin(
         claim_folder(folder, state)
     model = build_initial_model(options, task)
     loaders = Loaders(task, options, device)
+    if state is None:
+        encoders = {name: encoder_of(model, name) for name in task.recipe.modalities}
+        learn_standards(encoders, loaders.clean_training_batches(STANDARD_CLIPS))
     engine = build_engine(options, task, model, loaders, device)
     state = state or RunState()
     try:

@@ -323,6 +323,7 @@ def _choose(modality: str, choice: str, features: str, there: set[str]) -> tuple
         for encoder in encoders
         for feature in registry.features_of(modality, registry.ENCODERS[encoder].kind, there)
         if features in ("auto", feature, feature.partition(registry.FAMILY)[2])
+        and (features != "auto" or registry.COPY not in feature)
     ]
     if not pairs:
         raise UserError(_no_features(modality, choice, features, there))
