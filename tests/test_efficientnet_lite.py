@@ -68,7 +68,7 @@ def test_trained_and_answered(tmp_path):
     )
     run = run_of(
         store.root, tmp_path, "speech", speech_model="efficientnet_lite", n_epoch=1,
-        pretrained="true", speech_frames=64,
+        pretrained="true",
     )  # fmt: skip
     answers = answers_of(run, tmp_path, features_dir=str(store.root), split="test")
     assert all(row["Emotion"] for row in answers)
