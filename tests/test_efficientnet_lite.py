@@ -17,7 +17,7 @@ library = pytest.importorskip("efficientnet_lite_pytorch")
 
 
 def part(number=0, frames=96):
-    return part_of("speech", speech_model="efficientnet_lite", lite=number, speech_frames=frames)
+    return part_of("speech", speech_model=f"efficientnet_lite{number}", speech_frames=frames)
 
 
 def stream(values, frames):
@@ -67,7 +67,7 @@ def test_trained_and_answered(tmp_path):
         tmp_path / "features", modalities=("speech",), clips={"train": 7, "val": 7, "test": 7}
     )
     run = run_of(
-        store.root, tmp_path, "speech", speech_model="efficientnet_lite", n_epoch=1,
+        store.root, tmp_path, "speech", speech_model="efficientnet_lite0", n_epoch=1,
         pretrained="true",
     )  # fmt: skip
     answers = answers_of(run, tmp_path, features_dir=str(store.root), split="test")
@@ -82,5 +82,5 @@ def test_without_the_packages_a_line_names_the_mend(monkeypatch, capsys):
     assert not efficientnet_lite.load_pretrained(encoder, part(), "auto")
     assert "random weights" in capsys.readouterr().err
     monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(UserError, match="--speech_model efficientnet_lite: requires the package"):
+    with pytest.raises(UserError, match="--speech_model efficientnet_lite0: requires the package"):
         efficientnet_lite.build(part())

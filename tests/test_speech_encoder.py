@@ -215,7 +215,7 @@ def test_another_encoder_of_the_same_name_is_refused(store, corpus, whisper, tmp
     assert not agree(settings, settings | {"fingerprint": "elsewhere"})
 
 
-@pytest.mark.parametrize("model", ["mlp", "attention_lstm"])
+@pytest.mark.parametrize("model", ["linear", "mlp", "attention_lstm"])
 def test_trained_on_states_a_file_is_answered_as_its_features_are(
     model, store, corpus, tmp_path, monkeypatch
 ):

@@ -66,10 +66,13 @@ FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
 ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are there
     "efficientnet": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet"),
     "attention_lstm": EncoderLine(VECTORS, "emotion.networks.attention_lstm"),
-    "efficientnet_lite": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
+    "efficientnet_lite0": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
+    "efficientnet_lite1": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
+    "efficientnet_lite2": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
     "resnet3d": EncoderLine(CROPS, "emotion.networks.resnet3d"),
     "mlstm_fcn": EncoderLine(VECTORS, "emotion.networks.mlstm_fcn"),
     "mlp": EncoderLine(VECTORS, "emotion.networks.mlp"),
+    "linear": EncoderLine(VECTORS, "emotion.networks.mlp"),
 }
 FUSIONS: dict[str, str] = {
     "aligned": "emotion.networks.aligned",

