@@ -1,4 +1,4 @@
-"""Does fusion align in time? Both fusions on the made-up clips of ``tests/test_alignment.py``.
+"""Does fusion align in time? All fusions on the made-up clips of ``tests/test_alignment.py``.
 
     python benchmarks/alignment.py --picture alignment.png
 
@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from emotion.models.evaluate import each_tensor
 from emotion.networks.fusion import Attention
 from emotion.networks.model import build_model
+from emotion.registry import FUSIONS
 from tests.recipes import recipe_of
 from tests.test_alignment import (
     FRAME_SECONDS,
@@ -63,7 +64,7 @@ class WholeModel(nn.Module):
         return self.model(clips.batch)["integrated"]
 
     def attention(self, clips: Clips) -> dict[str, Attention]:
-        """Of an aligned fusion."""
+        """Of a fusion that reads along the clip."""
         return self.model.attention(clips.batch)
 
     def read(self, clips: Clips) -> Tensor:
@@ -78,6 +79,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--speech", choices=("trained", "frozen"), default="trained")
+    parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
     parser.add_argument("--clips", type=int, default=1024, help="clips to train on")
     parser.add_argument("--test_clips", type=int, default=512, help="unseen clips")
     parser.add_argument("--epochs", type=int, help="default: 4 trained, 10 frozen")
@@ -154,14 +156,14 @@ def measure(kind: str, training: Clips, unseen: Clips, arguments: argparse.Names
 
 
 def main() -> None:
-    """Make the clips and measure both fusions on them."""
+    """Make the clips and measure the fusions on them."""
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     sets = [made_up_clips(arguments.clips, seed=1), made_up_clips(arguments.test_clips, seed=2)]
     if arguments.speech == "frozen":
         sets = with_frozen_speech(*sets)
     training, unseen = (to_device(clips, arguments.device) for clips in sets)
-    for kind in ("aligned", "concat"):
+    for kind in arguments.fusions:
         measure(kind, training, unseen, arguments)
     print(f"naming one of the clip's expressions at random: {100 * GUESS:.1f} %")
 

@@ -14,10 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from emotion import registry
 from emotion.models.evaluate import each_tensor
-from emotion.networks.aligned import AlignedFusion
 from emotion.networks.attention_lstm import LSTMEncoder
-from emotion.networks.concat import ConcatFusion
 from emotion.networks.efficientnet import SpectrogramEncoder
 from emotion.networks.fusion import Attention, Streams
 from emotion.records import Batch, Clock, Stream
@@ -115,8 +114,8 @@ class Aligner(nn.Module):
         super().__init__()
         self.face = LSTMEncoder(512, hidden, dropout)
         widths = {"speech": 1280, "face": self.face.width}
-        fusion = {"aligned": AlignedFusion, "concat": ConcatFusion}[kind]
-        self.fusion = fusion(widths, N_CLASSES, hidden, dropout)
+        module = registry.load("FUSIONS", kind)
+        self.fusion = module.build(module.Options(hidden, dropout), widths, N_CLASSES)
 
     def streams(self, clips: Clips) -> tuple[Streams, Clock]:
         """Encoded modalities and the clock."""
@@ -129,7 +128,7 @@ class Aligner(nn.Module):
         return self.fusion(*self.streams(clips))
 
     def attention(self, clips: Clips) -> dict[str, Attention]:
-        """Of an aligned fusion."""
+        """Of a fusion that reads along the clip."""
         return self.fusion.attention(*self.streams(clips))
 
     def read(self, clips: Clips) -> Tensor:

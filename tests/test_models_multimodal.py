@@ -28,7 +28,7 @@ from tests.model_batches import (
 from tests.recipes import recipe_of
 
 HOLES = ((1, 0), (2, 4), (2, 5), (3, 10))
-FUSIONS = ("aligned", "concat")
+FUSIONS = ("aligned", "decoder", "concat")
 MODALITIES = ("speech", "face", "text")
 
 

@@ -165,7 +165,8 @@ def _of_clip(values: Tensor, row: int, clips: int) -> Steps:
 def _translate(model: ExportModel, member: Member) -> Any:
     """The ONNX graph; the exporter's own chatter is left out."""
     inputs = made_up(member, EXPORTED, seed=0)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    # without gradients, or a loop in the graph brings its way back along
+    with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
