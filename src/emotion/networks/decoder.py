@@ -113,7 +113,7 @@ def walk(step: Step, state: Tensor, inputs: tuple[Tensor, ...]) -> list[Tensor]:
             state, outputs = step(state, at)
             return state, tuple(output.clone() for output in outputs)  # none may be the state
 
-        _, outputs = scan(copying, state, tuple(one.transpose(0, 1) for one in inputs))
+        _, outputs = scan(copying, state, [one.transpose(0, 1) for one in inputs])
         return [one.transpose(0, 1) for one in outputs]
     outputs = []
     for at in zip(*(one.unbind(dim=1) for one in inputs), strict=True):

@@ -177,6 +177,7 @@ def _translate(model: ExportModel, member: Member) -> Any:
                 output_names=["probabilities"],
                 dynamic_shapes=(_dynamic(inputs, member),),
                 dynamo=True,
+                custom_translation_table={torch.ops.aten.sym_stride.int: _stride},
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
@@ -184,6 +185,15 @@ def _translate(model: ExportModel, member: Member) -> Any:
                 f"--export: this model cannot be exported ({first_line(error)})"
             ) from error
     return program.model_proto
+
+
+def _stride(tensor: Any, axis: int) -> Any:
+    """Any number: the exporter asks for strides in the body of a loop, makes nothing of them, and
+    has no translation. Were one used, the answers would differ, and nothing would be written.
+    """
+    from onnxscript import opset18
+
+    return opset18.Constant(value_int=1)
 
 
 def _dynamic(inputs: dict[str, Tensor], member: Member) -> tuple[dict[int, Any], ...]:
