@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from emotion.models.evaluate import each_tensor
-from emotion.networks.fusion import Attention
 from emotion.networks.model import build_model
 from emotion.registry import FUSIONS
 from tests.recipes import recipe_of
@@ -63,9 +62,9 @@ class WholeModel(nn.Module):
         """Logits (B, 7)."""
         return self.model(clips.batch)["integrated"]
 
-    def attention(self, clips: Clips) -> dict[str, Attention]:
-        """Of a fusion that reads along the clip."""
-        return self.model.attention(clips.batch)
+    def pool(self, clips: Clips) -> Tensor:
+        """The share of each step of the clock, (B, N)."""
+        return self.model.fusion.head.pooling.weights(self.model.encode(clips.batch))
 
     def read(self, clips: Clips) -> Tensor:
         """What each step reads of the face, mean over heads: (B, N, F)."""
@@ -101,8 +100,7 @@ def draw(model: nn.Module, clips: Clips, path: Path) -> None:
     thirds = clips.loud_start.floor()
     clips = rows(clips, torch.stack([(thirds == k).nonzero()[0, 0] for k in range(N_EXPRESSIONS)]))
     with torch.no_grad():
-        pool = model.attention(clips)["speech"].weights.cpu()
-        weights = {"pool": pool, "face": model.read(clips).cpu()}
+        weights = {"pool": model.pool(clips).cpu(), "face": model.read(clips).cpu()}
     figure, axes = plt.subplots(
         3, 3, figsize=(13, 6.5), sharex="col", gridspec_kw={"height_ratios": (1, 2, 1)}
     )
