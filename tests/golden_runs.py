@@ -43,6 +43,7 @@ RUNS = {
     "face mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn"},
     "face resnet3d": {"mode": "face", **CROPS},
     "fused aligned": {"mode": "multimodal", **FUSED, "lam": 0.5},
+    "fused decoder": {"mode": "multimodal", **FUSED, "fusion": "decoder"},
     "fused concat": {"mode": "multimodal", **FUSED, "fusion": "concat", **CROPS},
 }  # fmt: skip
 

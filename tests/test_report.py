@@ -355,7 +355,7 @@ def test_a_fold_is_found_in_the_folder_of_its_run(tmp_path):
     assert len(answers_of(weights, tmp_path, split="all", **flags)) == 42
 
 
-@pytest.mark.parametrize("fusion", ["aligned", "concat"])
+@pytest.mark.parametrize("fusion", ["aligned", "decoder", "concat"])
 def test_attention_sums_to_one_over_each_modality(features, tmp_path, monkeypatch, fusion):
     slim(monkeypatch)
     weights = make_checkpoint(tmp_path, "multimodal", fusion=fusion)

@@ -82,6 +82,7 @@ ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are 
 }
 FUSIONS: dict[str, str] = {
     "aligned": "emotion.networks.aligned",
+    "decoder": "emotion.networks.decoder",
     "concat": "emotion.networks.concat",
 }
 TABLES = {"CORPORA": CORPORA, "FEATURES": FEATURES, "ENCODERS": ENCODERS, "FUSIONS": FUSIONS}
