@@ -111,6 +111,11 @@ def walk(step: Step, state: Tensor, inputs: tuple[Tensor, ...]) -> list[Tensor]:
 
         _, outputs = scan(copying, state, [one.transpose(0, 1) for one in inputs])
         return [one.transpose(0, 1) for one in outputs]
+    return _loop(step, state, inputs)
+
+
+@torch.compiler.disable  # it would be unrolled and compiled anew for each number of steps
+def _loop(step: Step, state: Tensor, inputs: tuple[Tensor, ...]) -> list[Tensor]:
     outputs = []
     for at in zip(*(one.unbind(dim=1) for one in inputs), strict=True):
         state, output = step(state, at)
