@@ -45,8 +45,7 @@ from benchmarks.costs import Cost, clocked, median, peak_resident, row, stage, t
 from benchmarks.reference import Reference
 from emotion.clock import FRAME_SECONDS
 from emotion.corpora.qia2020 import EMOTIONS
-from emotion.frozen import vggface
-from emotion.inputs import audio, crops, faces, log_mel, media
+from emotion.inputs import audio, crop_vectors, crops, faces, log_mel, media
 from emotion.inputs.extraction import Extractor, describe
 from emotion.inputs.store import FeatureStore
 from emotion.inputs.video import probe, read_frames
@@ -108,7 +107,7 @@ def _watched(cost: Cost) -> Iterator[None]:
         (faces.FaceDetector, "detect", "detection"),
         (faces, "crop_face", "crops"),
         (faces, "encode_jpeg", "crops"),
-        (vggface, "embed_faces", "embedding"),
+        (crop_vectors, "embed_faces", "embedding"),
         (jobs, "_store", "writing"),
     ]
     with ExitStack() as stack:

@@ -14,11 +14,11 @@ from emotion.errors import UserError
 from emotion.frozen.vggface import (
     URL,
     FaceEmbedder,
-    embed_faces,
     find_weights,
     fingerprint,
     normalise,
 )
+from emotion.inputs.crop_vectors import embed_faces
 from emotion.inputs.faces import Detection, track_faces
 from tests.media import plain, portrait
 

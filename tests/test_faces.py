@@ -100,7 +100,7 @@ def test_detection_is_that_of_facenet_pytorch(detector):
     """Windows are resized by another library; all else is the same."""
     frame = with_faces(LEFT, RIGHT)
     theirs, sure = MTCNN(keep_all=True, min_face_size=40).detect(frame)
-    boxes, probabilities = detector.network.detect(frame, 40)
+    boxes, probabilities, _ = detector.network.detect(frame, 40)
     assert len(boxes) == len(theirs) == 2
     for box, probability in zip(theirs, sure, strict=True):
         overlaps = [overlap(np.asarray(box, np.float32), own) for own in boxes]

@@ -18,7 +18,8 @@ from matplotlib.cbook import get_sample_data
 from benchmarks.gpu.rows import LeftOut, Section, promise
 from emotion.clock import SAMPLE_RATE
 from emotion.frozen.speech_states import SpeechStates
-from emotion.frozen.vggface import FaceEmbedder, embed_faces
+from emotion.frozen.vggface import FaceEmbedder
+from emotion.inputs.crop_vectors import embed_faces
 from emotion.inputs.crops import detect_every, shows_face
 from emotion.inputs.faces import FaceDetector, track_faces
 from emotion.machine import allow_tf32

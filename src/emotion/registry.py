@@ -68,6 +68,7 @@ FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
     "speech:vectors": FeatureLine("speech", VECTORS, "emotion.inputs.own_vectors"),
     "face:vectors": FeatureLine("face", VECTORS, "emotion.inputs.own_vectors"),
     "text:vectors": FeatureLine("text", VECTORS, "emotion.inputs.own_vectors"),
+    "face:": FeatureLine("face", VECTORS, "emotion.inputs.face_states"),
 }
 ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are there
     "efficientnet": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet"),

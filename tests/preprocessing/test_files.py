@@ -169,6 +169,7 @@ def test_the_description_names_corpus_classes_settings_and_versions(done):
         "denoise": "none",
         "face_stride": 8,
         "face_clock": "clip",
+        "face_align": False,
         "jpeg_quality": 88,
         "vggface": None,
         "text": None,
@@ -219,7 +220,7 @@ def test_stride_quality_and_denoising_do_what_they_say(corpus, done, tmp_path):
     assert (spectra[0] != spectra[1]).any()
     settings = store.read_description()["settings"]
     fixed = {"vggface": None, "text": None, "audio": "percentile", "face_clock": "clip"}
-    assert settings == given | fixed
+    assert settings == given | fixed | {"face_align": False}
 
 
 # -- embeddings -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +12,10 @@ from torch.nn import functional
 from emotion.command_line import flag
 from emotion.downloads import fetch
 from emotion.errors import UserError, first_line
-from emotion.inputs.crops import same_length, shows_face
-from emotion.inputs.face_track import FaceTrack
-from emotion.inputs.feature import Absent, Window
-from emotion.inputs.media import Media
-from emotion.inputs.store import load_archive, numbers, read_array, write_array
+from emotion.inputs.crop_vectors import CropVectors
+from emotion.inputs.crops import CROP_SETTINGS
 from emotion.inputs.vectors import Options as Options
-from emotion.inputs.vectors import VectorFeature, Vectors
 from emotion.lazy import Lazy
-from emotion.records import ClipFeatures
 from emotion.telling import note
 
 facenet = Lazy("facenet_pytorch")  # embeddings that are there are read without it
@@ -30,7 +25,6 @@ URL = (
     "v2.2.9/20180402-114759-vggface2.pt"
 )
 BATCH_SIZE = 32
-EMBED_ROWS = 256  # crops decoded at once, so that a long clip stays small in memory
 
 
 def normalise(crops: np.ndarray) -> torch.Tensor:
@@ -134,16 +128,11 @@ class Extraction:
     )
 
 
-class VGGFace(VectorFeature):
-    """An embedding float16 (512,) of every crop; a row without a face repeats its crop's.
+class VGGFace(CropVectors):
+    """An embedding float16 (512,) of every crop."""
 
-    The file holds the vectors alone: their times are those of the crops.
-    """
-
-    name, folder, suffix = "embedding", "video_embedding", ".npy"
-    needs = ("video",)
-    backdrop = "faces"
-    settings = ("face_stride", "face_clock", "vggface")
+    name, folder = "embedding", "video_embedding"
+    settings = (*CROP_SETTINGS, "vggface")
     reasons = {
         "absent": "shows no face",
         "model": "reads VGG-Face embeddings; give --vggface_weights FILE",
@@ -191,49 +180,6 @@ class VGGFace(VectorFeature):
         if not self.is_made(settings):
             return None
         return FaceEmbedder(find_weights(options.vggface_weights), device)
-
-    def extract(
-        self, media: Media, settings: dict[str, Any], tools: "FaceEmbedder | None"
-    ) -> Vectors:
-        """Embed the crops that were just taken, or those that are stored."""
-        track = media.value("video")
-        if track is None:
-            raise Absent("absent")
-        if tools is None:
-            raise Absent("skipped")
-        return Vectors(embed_faces(track, tools), track.time, track.found)
-
-    def cut(self, value: Vectors, window: Window) -> Vectors:
-        """Where the crops show a face."""
-        vectors = super().cut(value, window)
-        if not shows_face(vectors.found):
-            raise Absent("absent")
-        return vectors
-
-    def write(self, file: BinaryIO, value: Vectors) -> None:
-        """An npy file of the vectors."""
-        write_array(file, value.values)
-
-    def read(self, path: Path, clip: ClipFeatures) -> Vectors:
-        """With the times of the crops."""
-        values = numbers(read_array(path))
-        clock = clip.read_with("video", read_clock)
-        if len(values) != len(clock["time"]):
-            raise ValueError("it has another number of rows than the crops")
-        return Vectors(values, clock["time"], clock["found"])
-
-
-def read_clock(path: Path) -> dict[str, np.ndarray]:
-    """Only ``time`` (F,) in seconds and ``found`` (F,) of a clip's crops."""
-    return same_length(load_archive(path, ("time", "found")))
-
-
-def embed_faces(track: FaceTrack, embedder: FaceEmbedder) -> np.ndarray:
-    """float16 (F, 512) embeddings of coded crops; a row without a face repeats its crop's."""
-    unique = np.arange(len(track.jpeg))
-    stored = track._replace(crop=unique.astype(np.int32))
-    parts = np.array_split(unique, max(1, -(-len(unique) // EMBED_ROWS)))
-    return np.concatenate([embedder.embed(stored.decode(rows)) for rows in parts])[track.crop]
 
 
 FEATURE = VGGFace()

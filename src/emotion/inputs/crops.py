@@ -22,6 +22,7 @@ from emotion.inputs.video import read_frames
 from emotion.records import ClipFeatures
 
 CLOCK = "clip"  # an earlier version sampled the trimmed speech alone
+CROP_SETTINGS = ("face_stride", "face_clock", "face_align")  # of what is made of crops, too
 LEAST_FOUND = 0.1  # share of the sampled times
 
 
@@ -31,6 +32,9 @@ class Extraction:
 
     face_stride: int = flag(8, "mel frames (16 ms) between two face crops", "features", low=1)
     jpeg_quality: int = flag(88, "of the stored face crops", "features", low=1, high=100)
+    align: bool = flag(
+        False, "turn the face crops so that the eyes are level and at fixed places", "features"
+    )
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Crops(Feature):
     """See the module."""
 
     name, folder = "video", "video"
-    settings = ("face_stride", "face_clock")
+    settings = CROP_SETTINGS
     backdrop = "faces"
     facts = ("face_frames", "face_coverage")
     kept = ("ok", "no_face")
@@ -61,6 +65,7 @@ class Crops(Feature):
             "face_stride": options.face_stride,
             "jpeg_quality": options.jpeg_quality,
             "face_clock": CLOCK,
+            "face_align": options.align,
         }
 
     def open(self, settings: dict[str, Any], options: Any, device: str) -> FaceDetector:
@@ -74,7 +79,8 @@ class Crops(Feature):
         times = sampled_times(media.duration, settings["face_stride"])
         frames = read_frames(media.clip.path, times)
         every = detect_every(settings["face_stride"])
-        track = track_faces(times, frames, tools, settings["jpeg_quality"], every)
+        align = bool(settings.get("face_align"))  # unknown to earlier versions
+        track = track_faces(times, frames, tools, settings["jpeg_quality"], every, align=align)
         if not shows_face(track.found):
             raise Absent("no_face", track)
         return track

@@ -21,6 +21,11 @@ MIN_FACE = 40  # pixels at these sizes
 MIN_PROBABILITY = 0.95  # below it false faces were seen
 DETECT_SECONDS = 0.384  # between two detections: 3 sampled frames at the default rate
 SAME_FACE_IOU = 0.5  # two detections that overlap less are not joined without another look
+# In a crop that is aligned, in shares of its side: where they are on average in one that is not.
+EYES_AT = (0.5, 0.42)  # their middle
+EYES_APART = 0.267
+LEAST_APART = 0.27  # over the longer side of the face box: of a turned head they are closer
+NO_EYES = np.full((2, 2), np.nan, np.float32)
 
 
 class Detection(NamedTuple):
@@ -28,6 +33,7 @@ class Detection(NamedTuple):
 
     box: np.ndarray  # float32 (4,): left, top, right, bottom in pixels of the frame
     probability: float
+    eyes: np.ndarray = NO_EYES  # float32 (2, 2): x, y of the left one in the frame, of the right
 
 
 class FaceDetector:
@@ -64,13 +70,17 @@ class FaceDetector:
         if min(size) < MIN_FACE:
             return None
         small = part if scale == 1.0 else cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        boxes, probabilities = self.network.detect(small, MIN_FACE)
-        boxes = boxes / np.float32(scale) + np.array([left, top, left, top], np.float32)
-        return choose_face(boxes, probabilities, previous)
+        boxes, probabilities, eyes = self.network.detect(small, MIN_FACE)
+        corner = np.array([left, top], np.float32)
+        boxes = boxes / np.float32(scale) + np.tile(corner, 2)
+        return choose_face(boxes, probabilities, previous, eyes / np.float32(scale) + corner)
 
 
 def choose_face(
-    boxes: np.ndarray, probabilities: np.ndarray, previous: Detection | None
+    boxes: np.ndarray,
+    probabilities: np.ndarray,
+    previous: Detection | None,
+    eyes: np.ndarray | None = None,
 ) -> Detection | None:
     """One of the sure faces: the largest, or the one whose centre is nearest to ``previous``.
 
@@ -78,6 +88,7 @@ def choose_face(
         boxes: float32 (K, 4).
         probabilities: float32 (K,).
         previous: the face a moment ago, if there was one.
+        eyes: float32 (K, 2, 2), where they are known.
     """
     sure = np.flatnonzero(probabilities >= MIN_PROBABILITY)
     if sure.size == 0:
@@ -87,7 +98,8 @@ def choose_face(
         best = np.argmax((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
     else:
         best = np.argmin(np.linalg.norm(_centre(boxes) - _centre(previous.box), axis=-1))
-    return Detection(boxes[best], float(probabilities[best]))
+    found = NO_EYES if eyes is None else eyes[sure][best]
+    return Detection(boxes[best], float(probabilities[best]), found)
 
 
 def track_faces(
@@ -96,6 +108,8 @@ def track_faces(
     detector: FaceDetector,
     jpeg_quality: int,
     detect_every: int = 3,
+    *,
+    align: bool = False,
 ) -> FaceTrack:
     """Crops of one face at the sampled ``times``; only ``detect_every`` frames are held at once.
 
@@ -106,6 +120,7 @@ def track_faces(
         jpeg_quality: 1-100.
         detect_every: frames between two sure detections; between, boxes are interpolated, or
             looked for where the two do not agree.
+        align: turn the crops so that the eyes are level and at fixed places.
     """
     detections: list[Detection | None] = []
     jpeg: list[bytes] = []
@@ -116,7 +131,8 @@ def track_faces(
         for (_, frame), face in zip(held, _locate(held, last, detector), strict=True):
             detections.append(face)
             if face is not None and frame is not None:
-                jpeg.append(encode_jpeg(crop_face(frame, face.box), jpeg_quality))
+                crop = aligned_face(frame, face) if align else crop_face(frame, face.box)
+                jpeg.append(encode_jpeg(crop, jpeg_quality))
         time = held[-1][0]
         held.clear()
         return time, detections[-1]
@@ -148,6 +164,27 @@ def crop_face(frame: np.ndarray, box: np.ndarray, size: int = CROP_SIZE) -> np.n
         inside = cv2.copyMakeBorder(inside, *outside, cv2.BORDER_REPLICATE)
     shrink = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return cv2.resize(inside, (size, size), interpolation=shrink)
+
+
+def aligned_face(frame: np.ndarray, face: Detection, size: int = CROP_SIZE) -> np.ndarray:
+    """Square crop with the eyes level and at fixed places, uint8 (size, size, 3).
+
+    What lies outside the frame repeats its edge. The crop is no smaller than the face box, so that
+    of a head that is turned away, whose eyes are close together, all is shown. A face whose eyes
+    are not known is cropped as it is.
+    """
+    if np.isnan(face.eyes).any():
+        return crop_face(frame, face.box, size)
+    middle = face.eyes.mean(axis=0)
+    least = LEAST_APART * float(max(face.box[2:] - face.box[:2]))
+    across, down = (face.eyes[1] - face.eyes[0]).tolist()
+    side = max(np.hypot(across, down), least, 1.0) / EYES_APART
+    angle = np.degrees(np.arctan2(down, max(across, least)))
+    large = size * int(np.ceil(side / size))  # shrunk afterwards: to warp alone would alias
+    turn = cv2.getRotationMatrix2D(middle.tolist(), angle, large / side)
+    turn[:, 2] += np.multiply(EYES_AT, large) - middle
+    crop = cv2.warpAffine(frame, turn, (large, large), borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def _locate(
@@ -186,7 +223,9 @@ def _region(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, in
 
 def _interpolate(first: Detection, second: Detection, share: float) -> Detection:
     box = (1 - share) * first.box + share * second.box
-    return Detection(box.astype(np.float32), min(first.probability, second.probability))
+    eyes = (1 - share) * first.eyes + share * second.eyes
+    sure = min(first.probability, second.probability)
+    return Detection(box.astype(np.float32), sure, eyes.astype(np.float32))
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:

@@ -72,10 +72,12 @@ SOURCE = "source"  # of a setting: where a network came from, which is not what 
 
 
 def agree(found: Any, wanted: Any) -> bool:
-    """Whether two settings of features.json are of the same features."""
+    """Whether two settings of features.json are of the same features; a switch that an earlier
+    version did not know was off.
+    """
     if isinstance(found, dict) and isinstance(wanted, dict):
         return found | {SOURCE: ""} == wanted | {SOURCE: ""}
-    return found == wanted
+    return (found or None) == (wanted or None)
 
 
 class Afterwards(Protocol):

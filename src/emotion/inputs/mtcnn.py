@@ -6,6 +6,7 @@ Here windows are cut by OpenCV. Boxes are pixels: left, top, right, bottom.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +20,14 @@ THRESHOLDS = (0.6, 0.7, 0.7)  # probability of a face after each network
 REFINED = (24, 48)  # pixels the second and third network look at
 
 
+class Faces(NamedTuple):
+    """K faces of a picture, in its pixels."""
+
+    boxes: np.ndarray  # float32 (K, 4)
+    probabilities: np.ndarray  # float32 (K,)
+    eyes: np.ndarray  # float32 (K, 2, 2): x and y of the one on the left of the picture, the other
+
+
 class Mtcnn:
     """Faces of a picture."""
 
@@ -30,22 +39,19 @@ class Mtcnn:
         )
 
     @torch.inference_mode()
-    def detect(self, picture: np.ndarray, min_face: int) -> tuple[np.ndarray, np.ndarray]:
+    def detect(self, picture: np.ndarray, min_face: int) -> Faces:
         """All faces of ``min_face`` pixels or more.
 
         Args:
             picture: uint8 (H, W, 3) RGB.
             min_face: pixels.
-
-        Returns:
-            boxes float32 (K, 4) and probabilities float32 (K,).
         """
         boxes, probabilities = self._proposals(picture, min_face)
         if len(boxes):
             boxes, probabilities = self._refined(picture, boxes)
         if len(boxes):
-            boxes, probabilities = self._decided(picture, boxes)
-        return boxes, probabilities
+            return self._decided(picture, boxes)
+        return Faces(boxes, probabilities, np.zeros((0, 2, 2), np.float32))
 
     def _proposals(self, picture: np.ndarray, min_face: int) -> tuple[np.ndarray, np.ndarray]:
         """Windows of every size in which the first network sees a face."""
@@ -75,12 +81,13 @@ class Mtcnn:
         kept = _suppress(boxes, probabilities, 0.7)
         return _square(_shifted(boxes[kept], shifts[kept], 1)), probabilities[kept]
 
-    def _decided(self, picture: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        shifts, _, probabilities = self._run(self.decide, _cut(picture, boxes, REFINED[1]))
+    def _decided(self, picture: np.ndarray, boxes: np.ndarray) -> Faces:
+        shifts, points, probabilities = self._run(self.decide, _cut(picture, boxes, REFINED[1]))
         sure = probabilities[:, 1] > THRESHOLDS[2]
-        boxes, probabilities = _shifted(boxes[sure], shifts[sure], 1), probabilities[sure, 1]
+        windows, probabilities = boxes[sure], probabilities[sure, 1]
+        boxes, eyes = _shifted(windows, shifts[sure], 1), _eyes(windows, points[sure])
         kept = _suppress_nested(boxes, probabilities, 0.7)
-        return boxes[kept], probabilities[kept]
+        return Faces(boxes[kept], probabilities[kept], eyes[kept])
 
     def _run(self, network: torch.nn.Module, pictures: np.ndarray) -> list[np.ndarray]:
         """What a network says of uint8 (N, H, W, 3) pictures."""
@@ -119,6 +126,13 @@ def _shifted(boxes: np.ndarray, shifts: np.ndarray, extra: int) -> np.ndarray:
     """Boxes moved by what a network says, in shares of their sides (``extra`` pixels longer)."""
     sides = boxes[:, 2:] - boxes[:, :2] + np.float32(extra)
     return boxes + np.tile(sides, 2) * shifts
+
+
+def _eyes(windows: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Pixels (K, 2, 2) of the eyes, of five points whose x and then y are shares of a window."""
+    sides = windows[:, None, 2:] - windows[:, None, :2] + np.float32(1)
+    shares = points.reshape(-1, 2, 5)[..., :2].transpose(0, 2, 1)
+    return windows[:, None, :2] - np.float32(1) + sides * shares
 
 
 def _square(boxes: np.ndarray) -> np.ndarray:

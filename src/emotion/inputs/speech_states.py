@@ -8,11 +8,9 @@ Copies are of the speech played faster or slower, ``speech:<name>@0.9``, which c
 well: to an encoder it is another voice (Ko et al. 2015). Their times are those of the clip.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,14 +19,13 @@ from scipy.signal import resample_poly
 from emotion import registry
 from emotion.clock import FRAME_SECONDS, SAMPLE_RATE
 from emotion.command_line import flag
-from emotion.errors import UserError
 from emotion.frozen.speech_states import FLAG, SpeechStates, States
+from emotion.inputs.encoder_family import OfEncoder, by_name
 from emotion.inputs.feature import SOURCE, Absent
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors
 
-FAMILY = "speech:"
 CELL_SECONDS = 8 * FRAME_SECONDS  # 0.128, as far apart as the crops of faces
 
 
@@ -62,53 +59,28 @@ class Extraction:
     )
 
 
-class SpeechStatesFeature(VectorFeature):
+class SpeechStatesFeature(OfEncoder, VectorFeature):
     """One member of the family; see the module."""
 
+    flag = FLAG
     needs = ("speech",)
     anew = True
     backdrop = "sound"
     most = 512  # a minute
+    reasons = {
+        "absent": "has no audio",
+        "silent": "has no voice: it is silent",
+        "failed": "has no readable audio",
+    }
 
     def __init__(self, name: str) -> None:
-        self.name = name
-        self.folder = name.replace(":", "_")
-        source, _, speed = name.partition(registry.COPY)
-        self.speed = Fraction(speed or "1").limit_denominator(100)
+        super().__init__(name)
+        self.speed = Fraction(self.copy or "1").limit_denominator(100)
         self.settings = (name, "audio", "denoise")
-        self.reasons = {
-            "absent": "has no audio",
-            "silent": "has no voice: it is silent",
-            "failed": "has no readable audio",
-            "missing": f"has no features {name}; run preprocess.py {FLAG} {source[len(FAMILY) :]}",
-        }
 
-    def is_made(self, settings: dict[str, Any]) -> bool:
-        """Where it is asked for."""
-        return self.name in settings
-
-    def obstacle(self, settings: dict[str, Any], options: Extraction) -> str:
-        """Nothing: an encoder that is not here ends the program, in a line."""
-        self.open(settings, options, "cpu")
-        return ""
-
-    def open(self, settings: dict[str, Any], options: Extraction, device: str) -> SpeechStates:
-        """The encoder that was asked for, or the one that the settings remember.
-
-        Raises:
-            UserError: it is not here, or is another one of the same name.
-        """
-        wanted = settings[self.name]
-        given = {feature_name(source): source for source in options.speech_encoder}
-        source = given.get(self.name.partition(registry.COPY)[0], wanted[SOURCE])
-        encoder = open_encoder(source, tuple(wanted["layers"]), device)
-        if encoder.fingerprint != wanted["fingerprint"]:
-            raise UserError(
-                f"{FLAG} {source}: is not the encoder that "
-                f"{self.name} was made with (fingerprint {wanted['fingerprint']}, this one has "
-                f"{encoder.fingerprint}); give that one"
-            )
-        return encoder
+    def load(self, source: str, wanted: dict[str, Any], device: str) -> SpeechStates:
+        """The encoder, for the layers that are described."""
+        return open_encoder(source, tuple(wanted["layers"]), device)
 
     def extract(self, media: Media, settings: dict[str, Any], tools: SpeechStates) -> Vectors:
         """The states of the speech.
@@ -145,24 +117,15 @@ def to_cells(states: States, start: float) -> Vectors:
     return Vectors(means.astype(np.float16), time, np.ones(len(cells), bool))
 
 
-def feature_name(source: str) -> str:
-    """The feature that an encoder makes: by the last part of its folder or name."""
-    return FAMILY + Path(source.rstrip("/")).name
-
-
 def describe(options: Extraction) -> dict[str, Any]:
     """What features.json says of each encoder that the flags name.
 
     Raises:
         UserError: one cannot be used, or two would share a folder.
     """
-    names = Counter(map(feature_name, options.speech_encoder))
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise UserError(f"{FLAG}: two encoders are called {twice[0]}; rename the folder of one")
     described = {}
-    for source in options.speech_encoder:
+    for name, source in by_name("speech", FLAG, options.speech_encoder).items():
         encoder = open_encoder(source, tuple(options.speech_layers), "cpu")
-        name = feature_name(source)
         for speed in dict.fromkeys((1.0, *options.speech_speeds)):
             described[name if speed == 1.0 else f"{name}{registry.COPY}{speed:g}"] = {
                 SOURCE: source,

@@ -28,7 +28,7 @@ from emotion.telling import say
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
 RUN_LOCK = ".run.lock"
-TEXT_PACKAGES = ("transformers", "tokenizers")  # an extra, not always there
+EXTRAS = ("transformers", "tokenizers", "onnxruntime")  # not always there
 
 
 def preprocess(options: PreprocessOptions) -> int:
@@ -120,9 +120,7 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: dict[str, Any]) -> 
         "corpus": wanted.pop("corpus"),
         "class_names": wanted.pop("class_names"),
         "settings": wanted,
-        "versions": {
-            name: version(name) for name in (*PACKAGES, *filter(find_spec, TEXT_PACKAGES))
-        },
+        "versions": {name: version(name) for name in (*PACKAGES, *filter(find_spec, EXTRAS))},
     }
     if before != {"format": FORMAT, **description}:
         store.write_description(description)
