@@ -29,7 +29,7 @@ TRAIN := $(PY) train.py --features_dir demo/features --logs_dir demo/logs --resu
   --num_workers 1 --pretrained false --batch_size 16
 LOGS := demo/logs
 SINGLE := $(LOGS)/speech/demo/result.json $(LOGS)/face/resnet3d/result.json $(LOGS)/text/demo/result.json
-FACE := --face_model resnet3d --face_frames 8 --face_size 32
+FACE := --face_model resnet3d --face_size 32
 
 demo: $(LOGS)/multimodal/demo/result.json  ## install, make a sample corpus, preprocess, train, show a table
 	@if [ -d demo/features/train/video_embedding ]; then \
@@ -68,7 +68,7 @@ test: lint  ## lint, then all tests with coverage
 benchmark: $(INSTALLED)  ## preprocessing and training against what bounds them (half an hour)
 	$(PY) benchmarks/preprocessing.py --json preprocessing.json
 	$(PY) benchmarks/training.py --threads 1 --json training.json
-	$(PY) benchmarks/training.py --threads 1 --modes "speech B0" --variants channels_first compile --json layout.json
+	$(PY) benchmarks/training.py --threads 1 --modes "speech B0" --variants channels_first --json layout.json
 	$(PY) benchmarks/training.py --first_step 44370
 
 DEVICE ?= cuda

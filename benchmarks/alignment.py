@@ -1,4 +1,4 @@
-"""Does fusion align in time? Both fusions on the made-up clips of ``tests/test_alignment.py``.
+"""Does fusion align in time? All fusions on the made-up clips of ``tests/test_alignment.py``.
 
     python benchmarks/alignment.py --picture alignment.png
 
@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from emotion.models.evaluate import each_tensor
-from emotion.networks.fusion import Attention
 from emotion.networks.model import build_model
+from emotion.registry import FUSIONS
 from tests.recipes import recipe_of
 from tests.test_alignment import (
     FRAME_SECONDS,
@@ -62,9 +62,9 @@ class WholeModel(nn.Module):
         """Logits (B, 7)."""
         return self.model(clips.batch)["integrated"]
 
-    def attention(self, clips: Clips) -> dict[str, Attention]:
-        """Of an aligned fusion."""
-        return self.model.attention(clips.batch)
+    def pool(self, clips: Clips) -> Tensor:
+        """The share of each step of the clock, (B, N)."""
+        return self.model.fusion.head.pooling.weights(self.model.encode(clips.batch))
 
     def read(self, clips: Clips) -> Tensor:
         """What each step reads of the face, mean over heads: (B, N, F)."""
@@ -78,6 +78,7 @@ def parse_arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--speech", choices=("trained", "frozen"), default="trained")
+    parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
     parser.add_argument("--clips", type=int, default=1024, help="clips to train on")
     parser.add_argument("--test_clips", type=int, default=512, help="unseen clips")
     parser.add_argument("--epochs", type=int, help="default: 4 trained, 10 frozen")
@@ -99,8 +100,7 @@ def draw(model: nn.Module, clips: Clips, path: Path) -> None:
     thirds = clips.loud_start.floor()
     clips = rows(clips, torch.stack([(thirds == k).nonzero()[0, 0] for k in range(N_EXPRESSIONS)]))
     with torch.no_grad():
-        pool = model.attention(clips)["speech"].weights.cpu()
-        weights = {"pool": pool, "face": model.read(clips).cpu()}
+        weights = {"pool": model.pool(clips).cpu(), "face": model.read(clips).cpu()}
     figure, axes = plt.subplots(
         3, 3, figsize=(13, 6.5), sharex="col", gridspec_kw={"height_ratios": (1, 2, 1)}
     )
@@ -154,14 +154,14 @@ def measure(kind: str, training: Clips, unseen: Clips, arguments: argparse.Names
 
 
 def main() -> None:
-    """Make the clips and measure both fusions on them."""
+    """Make the clips and measure the fusions on them."""
     arguments = parse_arguments()
     torch.set_num_threads(arguments.threads)
     sets = [made_up_clips(arguments.clips, seed=1), made_up_clips(arguments.test_clips, seed=2)]
     if arguments.speech == "frozen":
         sets = with_frozen_speech(*sets)
     training, unseen = (to_device(clips, arguments.device) for clips in sets)
-    for kind in ("aligned", "concat"):
+    for kind in arguments.fusions:
         measure(kind, training, unseen, arguments)
     print(f"naming one of the clip's expressions at random: {100 * GUESS:.1f} %")
 

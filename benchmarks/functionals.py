@@ -1,6 +1,6 @@
 """What hand-made statistics of the spectrograms reach: the bar for any network.
 
-    python benchmarks/functionals.py --features_dir DIR --n_folds 6 --folds_file FILE
+    python benchmarks/functionals.py --features_dir DIR --n_folds FILE
 
 A support vector machine (RBF) on means, deviations, percentiles and movements of 32 bands, trained
 on the clips that a run of the same fold trains on; scored on the validation fold, and with ``--part
@@ -22,10 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from emotion.data.examples import Example, Folds, load_parts
+from emotion.data.examples import Example, Folds, fold_count, load_parts
 from emotion.inputs.audio import at_its_level
 from emotion.inputs.log_mel import level_of
 from emotion.inputs.store import FeatureStore, StoredClip
+from emotion.training.options import number_or_file
 
 N_BANDS, QUARTERS, C = 32, 4, 10.0
 
@@ -58,7 +59,7 @@ def by_speaker(values: np.ndarray, speakers: np.ndarray) -> np.ndarray:
 def fold_score(store: FeatureStore, options: argparse.Namespace, fold: int) -> float:
     """Unweighted average recall of one fold."""
     names = store.read_description()["class_names"]
-    folds = Folds(options.n_folds, fold, options.folds_file)
+    folds = Folds(options.n_folds, fold)
     parts = load_parts(store, names, lambda r: r.state("speech") == "ok", "speech", folds)
     tested: list[Example] = getattr(parts, options.part)
     examples = parts.train + tested
@@ -85,16 +86,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--features_dir", type=Path, required=True)
-    parser.add_argument("--n_folds", type=int, required=True)
-    parser.add_argument("--folds_file", default="")
+    parser.add_argument("--n_folds", type=number_or_file, required=True)
     parser.add_argument("--normalise", choices=("none", "speaker"), default="none")
     parser.add_argument("--speech_level", action="store_true")
     parser.add_argument("--part", choices=("val", "test"), default="val")
     options = parser.parse_args()
     store = FeatureStore(options.features_dir)
-    scores = [fold_score(store, options, fold) for fold in range(1, options.n_folds + 1)]
+    count = fold_count(options.n_folds)
+    scores = [fold_score(store, options, fold) for fold in range(1, count + 1)]
     each = " ".join(f"{score:.1f}" for score in scores)
-    print(f"UA {np.mean(scores):.1f} ({options.part} of folds 1 to {options.n_folds}: {each})")
+    print(f"UA {np.mean(scores):.1f} ({options.part} of folds 1 to {count}: {each})")
 
 
 if __name__ == "__main__":

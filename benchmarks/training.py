@@ -34,7 +34,7 @@ from emotion import registry
 from emotion.data.mixing import draw_mixture, mix_inputs, mix_inside
 from emotion.inputs.spec_augment import spec_augment
 from emotion.inputs.store import FeatureStore
-from emotion.machine import cores
+from emotion.machine import cores, threads
 from emotion.models.devices import choose_device
 from emotion.paths import HOME
 from emotion.training.loop import (
@@ -63,7 +63,7 @@ STEPS = {  # an epoch; of 0.1 s each there are more, as an epoch begins with wai
     "text attention_lstm": 60,
     "multimodal B0": 8,
 }
-VARIANTS = ("fp32", "bf16", "channels_first", "compile")
+VARIANTS = ("fp32", "bf16", "channels_first")
 FIRST_STEP = """
 import sys, time
 from emotion.command_line import parse
@@ -83,7 +83,7 @@ def measure(flags: dict[str, Any], variant: str, rounds: int) -> dict[str, float
     """One row: the real loop and the bare model in turn, and what is done on the way."""
     options = TrainOptions(pretrained="false", exp_name="benchmark", **flags)
     options.amp = variant == "bf16"
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads())
     device = choose_device(options.device)
     task = build_task(options)
     loaders = Loaders(task, options, device)
@@ -91,14 +91,12 @@ def measure(flags: dict[str, Any], variant: str, rounds: int) -> dict[str, float
     if variant == "channels_first":
         for parameter in engine.model.parameters():
             parameter.data = parameter.data.contiguous()
-    if variant == "compile":
-        engine.parallel = torch.compile(engine.model)
     labelled = next(iter(loaders.train))
     inputs, soft = augment(engine, labelled, torch.Generator().manual_seed(0))
     steps = len(loaders.train_batches)
     bare, real = [], []
     engine.parallel.train()
-    for number in range(rounds + 1):  # the first round warms up: workers, caches, compilation
+    for number in range(rounds + 1):  # the first round warms up: workers and caches
         bare.append(seconds(device, lambda: bare_steps(engine, inputs, soft, steps)) / steps)
         loaders.train_batches.epoch = number
         epoch = partial(train_one_epoch, engine, loaders.train, steps, number)
@@ -173,8 +171,9 @@ def first_step_seconds(clips: int, folder: Path, flags: list[str]) -> float:
     """From the shell to the end of the first step, for a features folder of ``clips`` clips."""
     features = folder / "large"
     make_large(features, clips, frames=(180, 390))
+    shutil.rmtree(folder / "logs", ignore_errors=True)
     words = ["--features_dir", str(features), "--logs_dir", str(folder / "logs"), *flags]
-    command = [sys.executable, "-c", FIRST_STEP, "--mode", "multimodal", "--overwrite", "True"]
+    command = [sys.executable, "-c", FIRST_STEP, "--mode", "multimodal"]
     started = time.time()
     answer = subprocess.run(
         [*command, *words], cwd=HOME, check=True, capture_output=True, text=True
@@ -220,11 +219,14 @@ def run_row(name: str, variant: str, arguments: argparse.Namespace, scratch: Pat
     flags = MODES[name] | {
         "features_dir": str(features),
         "num_workers": arguments.num_workers,
-        "threads": arguments.threads,
     }
     one = json.dumps([flags, variant, arguments.rounds])
     answer = subprocess.run(
-        [sys.executable, __file__, "--one", one], check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__, "--one", one],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)},
     )
     row = {"mode": name, "variant": variant, **json.loads(answer.stdout.splitlines()[-1])}
     print(format_row(row), flush=True)

@@ -9,12 +9,12 @@ preprocess.py, so that the inside may move as it likes.
 
 import csv
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.preprocessing.options import PreprocessOptions
@@ -25,17 +25,17 @@ from tests.features import make_features
 from tests.media import face_frame, noise, tone, write_clip
 
 STORED = Path(__file__).parent / "golden" / "runs.json"
-FUSED = {"coeff": 0, "batch_size": 4, "speech_frames": 64}
-CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
+FUSED = {"coeff": 0, "batch_size": 4}
+CROPS = {"face_model": "resnet3d", "face_size": 32}
 RUNS = {
-    "speech B0": {"mode": "speech", "coeff": 0, "speech_frames": 64},
+    "speech B0": {"mode": "speech", "coeff": 0},
     "speech statistics": {
         "mode": "speech", "pooling": "statistics", "stride": 16, "downsample": 2,
-        "speech_frames": 64, "vtlp": 0.1, "ema": 0.9,
+        "vtlp": 0.1,
     },
     "speech by speaker": {
         "mode": "speech", "pooling": "statistics", "stride": 8,
-        "normalise": "speaker", "speech_level": True, "speech_frames": 64,
+        "normalise": "speaker",
     },
     "text": {"mode": "text"},
     "text mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn"},
@@ -43,6 +43,7 @@ RUNS = {
     "face mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn"},
     "face resnet3d": {"mode": "face", **CROPS},
     "fused aligned": {"mode": "multimodal", **FUSED, "lam": 0.5},
+    "fused decoder": {"mode": "multimodal", **FUSED, "fusion": "decoder"},
     "fused concat": {"mode": "multimodal", **FUSED, "fusion": "concat", **CROPS},
 }  # fmt: skip
 
@@ -55,8 +56,8 @@ def golden_run(name: str, folder: Path) -> dict:
         make_features(features, speakers=3, n_classes=3, text_dim=12, **made)
     settings = {
         "exp_name": name.replace(" ", "_"), "features_dir": str(features), "n_epoch": 1,
-        "logs_dir": str(folder / "logs"), "batch_size": 4, "num_workers": 0, "threads": 1,
-        "pretrained": "false", "hidden": 16, "warmup": 0.0, "device": "cpu",
+        "logs_dir": str(folder / "logs"), "batch_size": 4, "num_workers": 0,
+        "pretrained": "false", "warmup": 0.0, "device": "cpu",
     }  # fmt: skip
     options = TrainOptions(**settings | RUNS[name])
     assert train(options) == 0
@@ -105,7 +106,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def main(path: Path) -> None:
     """Write all of it down."""
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as folder:
         content = {name: golden_run(name, Path(folder)) for name in RUNS}
         content["features"] = golden_features(Path(folder))

@@ -14,12 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from emotion import registry
 from emotion.models.evaluate import each_tensor
-from emotion.networks.aligned import AlignedFusion
 from emotion.networks.attention_lstm import LSTMEncoder
-from emotion.networks.concat import ConcatFusion
-from emotion.networks.efficientnet import SpectrogramEncoder
-from emotion.networks.fusion import Attention, Streams
+from emotion.networks.efficientnet import SpectrogramEncoder, build_network
+from emotion.networks.fusion import Streams
 from emotion.records import Batch, Clock, Stream
 from tests.model_batches import clock_of_frames
 
@@ -88,7 +87,7 @@ def rows(clips: Clips, index: Tensor) -> Clips:
 def with_frozen_speech(*sets: Clips) -> list[Clips]:
     """The sets with the values of one random EfficientNet-B0, its batch statistics estimated."""
     torch.manual_seed(0)
-    encoder = SpectrogramEncoder(coeff=0).train()
+    encoder = SpectrogramEncoder(build_network(0)).train()
     norms = [module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = None  # a plain average
@@ -111,12 +110,12 @@ def _chunks(clips: Clips) -> tuple[Tensor, ...]:
 class Aligner(nn.Module):
     """A face BiLSTM and a fusion over speech that is encoded already."""
 
-    def __init__(self, kind: str, hidden: int = 128, dropout: float = 0.3) -> None:
+    def __init__(self, kind: str, hidden: int = 128) -> None:
         super().__init__()
-        self.face = LSTMEncoder(512, hidden, dropout)
+        self.face = LSTMEncoder(512, hidden)
         widths = {"speech": 1280, "face": self.face.width}
-        fusion = {"aligned": AlignedFusion, "concat": ConcatFusion}[kind]
-        self.fusion = fusion(widths, N_CLASSES, hidden, dropout)
+        module = registry.load("FUSIONS", kind)
+        self.fusion = module.build(module.Options(hidden), widths, N_CLASSES)
 
     def streams(self, clips: Clips) -> tuple[Streams, Clock]:
         """Encoded modalities and the clock."""
@@ -128,9 +127,9 @@ class Aligner(nn.Module):
         """Logits (B, 7)."""
         return self.fusion(*self.streams(clips))
 
-    def attention(self, clips: Clips) -> dict[str, Attention]:
-        """Of an aligned fusion."""
-        return self.fusion.attention(*self.streams(clips))
+    def pool(self, clips: Clips) -> Tensor:
+        """The share of each step of the clock, (B, N)."""
+        return self.fusion.head.pooling.weights(self.fusion.encode(*self.streams(clips)))
 
     def read(self, clips: Clips) -> Tensor:
         """What each step reads of the face, mean over heads: (B, N, F)."""
@@ -183,9 +182,9 @@ def clips():
     return with_frozen_speech(made_up_clips(768, seed=1), made_up_clips(256, seed=2))
 
 
-@pytest.fixture(scope="module")
-def aligned(clips):
-    return train(Aligner, "aligned", clips[0], epochs=10)
+@pytest.fixture(scope="module", params=["aligned", "decoder"])
+def model(request, clips):
+    return train(Aligner, request.param, clips[0], epochs=10)
 
 
 def test_the_task_is_what_it_says():
@@ -199,8 +198,18 @@ def test_the_task_is_what_it_says():
     assert (shown == clips.labels).float().mean() > 0.99, "the loud stretch tells the expression"
 
 
-def test_aligned_fusion_finds_the_expression_of_the_loud_moment(aligned, clips):
-    assert accuracy(aligned, clips[1]) >= 0.90
+def test_fusion_on_the_clock_finds_the_expression_of_the_loud_moment(model, clips):
+    assert accuracy(model, clips[1]) >= 0.90
+
+
+def test_the_same_face_is_answered_otherwise_where_another_moment_is_loud(model, clips):
+    unseen = clips[1]
+    start = unseen.loud_start.roll(1)
+    shown = unseen.expressions.gather(1, start.long().unsqueeze(1)).squeeze(1)
+    speech = unseen.speech_values.roll(1, dims=0)
+    moved = unseen._replace(speech_values=speech, labels=shown, loud_start=start)
+    assert (moved.labels != unseen.labels).float().mean() > 0.4
+    assert accuracy(model, moved) >= 0.90
 
 
 def test_concat_fusion_cannot_tell_which_expression_it_was(clips):
@@ -208,9 +217,9 @@ def test_concat_fusion_cannot_tell_which_expression_it_was(clips):
     assert accuracy(concat, clips[1]) == pytest.approx(GUESS, abs=0.1)
 
 
-def test_attention_reads_the_face_at_the_right_time(aligned, clips):
+def test_attention_reads_the_face_at_the_right_time(model, clips):
     with torch.no_grad():
-        pool, face = aligned.attention(clips[1])["speech"].weights, aligned.read(clips[1])
+        pool, face = model.pool(clips[1]), model.read(clips[1])
     frame_time = clips[1].batch.streams["face"].time
     clock = clips[1].batch.clock
     read = (face * frame_time.unsqueeze(1)).sum(dim=2)  # (B, N) seconds

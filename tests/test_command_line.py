@@ -16,7 +16,9 @@ from emotion.command_line import flag, parse, run
 from emotion.errors import UserError
 from emotion.paths import HOME
 from emotion.preprocessing.options import PreprocessOptions
+from emotion.recipe import describe
 from emotion.training.options import TrainOptions
+from tests.recipes import recipe_of
 
 AS_TYPED = (  # the line of issue 2, from a user's shell history
     "--mode speech --exp_name vanila_effb4 --learning_rate 4e-3 --batch_size 128 --n_epoch 100 "
@@ -62,7 +64,7 @@ def test_defaults_are_those_of_the_design():
     assert (options.optim, options.weight_decay, options.num_workers) == ("adamw", 1e-5, 16)
     assert (options.warmup, options.coeff, options.lam) == (1.0, 0, 0.5)
     assert (options.mixup_prob, options.mixup_alpha, options.label_smoothing) == (1.0, 0.5, 0.1)
-    assert (options.amp, options.freeze_backbone, options.target) == (False, False, "own")
+    assert (options.amp, options.freeze_backbone) == (False, False)
 
 
 def test_preprocess_needs_no_flags():
@@ -89,6 +91,17 @@ def test_numbers_come_through_as_typed(probability, coeff, batch_size):
         coeff,
         batch_size,
     )
+
+
+def test_a_field_that_is_no_flag_is_stored_all_the_same():
+    assert not hasattr(train_options("--mode text"), "hidden")
+    (part,) = describe(recipe_of("text"))["parts"]
+    assert part["network"] == {"hidden": 128}
+
+
+@pytest.mark.parametrize(("text", "value"), [("6", 6), ("0", 0), ("six.json", "six.json")])
+def test_folds_are_a_number_or_a_file(text, value):
+    assert train_options(f"--mode speech --n_folds {text}").n_folds == value
 
 
 def test_flags_may_be_joined_by_an_equals_sign():

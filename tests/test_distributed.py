@@ -37,8 +37,6 @@ def options_of(folder, **flags):
         logs_dir=str(folder / "logs"),
         num_workers=0,
         pretrained="false",
-        threads=1,
-        hidden=16,
         warmup=0.0,
         **flags,
     )
@@ -77,7 +75,7 @@ def step(folder, batch_size):
 
 def engine_without_chance(folder, **flags):
     """A multitask engine, its batch norms frozen and nothing dropped, and its loaders."""
-    options = options_of(folder, freeze_backbone=True, spec_augment=False, **flags)
+    options = options_of(folder, freeze_backbone=True, **flags)
     task = build_task(options)
     model = build_initial_model(options, task)
     model.modality_dropout = 0.0
@@ -85,7 +83,9 @@ def engine_without_chance(folder, **flags):
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     loaders = Loaders(task, options, CPU)
-    return build_engine(options, task, model, loaders, CPU), loaders
+    engine = build_engine(options, task, model, loaders, CPU)
+    engine.augmentation.parts = ()  # no SpecAugment
+    return engine, loaders
 
 
 def mixed_gradient(folder):

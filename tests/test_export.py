@@ -73,6 +73,7 @@ def feed(sample):
         ("speech", {}),
         ("speech", {"downsample": 2, "stride": 16}),
         ("multimodal", {"fusion": "aligned"}),
+        ("multimodal", {"fusion": "decoder"}),
         ("multimodal", {"fusion": "concat", "multitask": True}),
     ],
 )

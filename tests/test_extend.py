@@ -16,7 +16,7 @@ from tests.media import face_frame, noise, tone, write_clip
 
 EXTEND = HOME / "examples" / "extend"
 FILES = [str(EXTEND / f"{name}.py") for name in ("pose", "encoder", "fusion")]
-SMALL = ["--hidden", "8", "--face_frames", "4", "--face_size", "32", "--pretrained", "false"]
+SMALL = ["--face_size", "32", "--pretrained", "false"]
 CLASSES = ("hap", "sad")
 
 
@@ -88,7 +88,7 @@ def test_old_features_stay_and_new_ones_join_the_manifest(features):
 
 def test_a_folder_with_features_of_an_extension_is_read_without_it(features, tmp_path):
     flags = ["--mode", "text", "--features_dir", features, "--logs_dir", tmp_path, "--n_epoch", 1]
-    assert "Done" in run("train.py", *flags, "--num_workers", 0, "--hidden", 8, extend=())
+    assert "Done" in run("train.py", *flags, "--num_workers", 0, extend=())
 
 
 def test_the_fourth_modality_is_trained_fused_scored_and_told_of(logs):

@@ -7,7 +7,6 @@ import pytest
 from emotion import machine
 from emotion.prediction.options import PredictOptions
 from emotion.preprocessing.options import PreprocessOptions
-from emotion.training.options import TrainOptions
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +36,20 @@ def test_a_containers_quota_is_a_limit(tmp_path, quota, cores):
     assert machine.cores() == cores
 
 
+@pytest.mark.parametrize(
+    ("given", "ranks", "threads"),
+    [("", "1", 16), ("3", "1", 3), ("0", "1", 16), ("4,2", "1", 16), ("1", "4", 4)],
+)
+def test_a_model_computes_on_the_threads_that_openmp_is_given_or_on_all_cores(
+    monkeypatch, given, ranks, threads
+):
+    """torchrun tells its processes 1, whatever there is."""
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", ranks)
+    assert machine.threads() == threads
+
+
 def test_flags_start_from_what_this_process_may_use():
     """Their defaults are those of the moment of import: of this very process."""
-    bound = {TrainOptions(mode="text").threads, PredictOptions().threads}
-    assert bound == {PredictOptions().num_workers} == {PreprocessOptions().num_workers}
+    bound = {PredictOptions().threads, PredictOptions().num_workers}
+    assert bound == {PreprocessOptions().num_workers}

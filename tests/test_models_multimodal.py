@@ -28,7 +28,7 @@ from tests.model_batches import (
 from tests.recipes import recipe_of
 
 HOLES = ((1, 0), (2, 4), (2, 5), (3, 10))
-FUSIONS = ("aligned", "concat")
+FUSIONS = ("aligned", "decoder", "concat")
 MODALITIES = ("speech", "face", "text")
 
 
@@ -186,8 +186,11 @@ def test_modality_dropout_never_takes_all_that_a_clip_has(batch):
 
 
 def test_modality_dropout_of_zero_draws_nothing(batch):
-    model = fused_model(dropout=0.0).train()
+    model = fused_model().train()
     model.encoders.eval()
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
@@ -220,6 +223,35 @@ def test_attention_of_the_aligned_model_covers_what_is_there(batch):
         "text": (4, 4, 3, 9),
     }
     torch.testing.assert_close(read["face"].sum(dim=3), torch.ones(4, 4, 3))
+    torch.testing.assert_close(read["text"].sum(dim=3)[:3], torch.ones(3, 4, 3))
+    assert not read["text"][3].any(), "a clip without words reads none"
+
+
+def test_attention_of_the_decoder_covers_what_is_there(batch):
+    model = fused_model(fusion="decoder")
+    gone = {"speech": 0, "face": 2, "text": 3}
+    for name, row in gone.items():
+        batch = without(batch, name, row)
+    with torch.no_grad():
+        attention = model.attention(batch)
+        streams = model._encode_each(batch)
+        states, read = model.fusion._decode(streams, batch.clock)
+    assert states.values.shape == (4, 3, 256)
+    assert {name: tuple(weights.shape) for name, weights in read.items()} == {
+        "speech": (4, 1, 3, 3),  # clips, one head, steps of the clock, steps of the modality
+        "face": (4, 1, 3, 24),
+        "text": (4, 1, 3, 9),
+    }
+    for name, row in gone.items():
+        there = (torch.arange(4) != row).float()
+        sums = read[name].sum(dim=3)
+        torch.testing.assert_close(sums, there.view(4, 1, 1).expand_as(sums))
+        weights, time = attention[name]
+        torch.testing.assert_close(weights.sum(dim=1), there)
+        assert not read[name][row].any()
+        assert not weights[row].any()
+        assert not weights[~streams[name].mask].any()
+        assert time.shape == weights.shape
 
 
 def test_attention_of_the_concat_model_is_its_poolings(batch):

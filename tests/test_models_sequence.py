@@ -38,6 +38,8 @@ KINDS = [
     ("face", {"face_model": "resnet3d"}),
     ("text", {"text_model": "attention_lstm"}),
     ("text", {"text_model": "mlstm_fcn"}),
+    ("face", {"face_model": "mlstm_fcn", "frames": 150}),  # more steps than it has, of most clips
+    ("text", {"text_model": "mlstm_fcn", "words": 120}),
 ]
 
 
@@ -55,7 +57,8 @@ def model_and_batch(mode, flags):
     if flags.get("face_model") == "resnet3d":
         batch = crop_batch(holes=HOLES[:2])
     else:
-        batch = feature_batch(holes=HOLES)
+        sizes = {name: flags[name] for name in ("frames", "words") if name in flags}
+        batch = feature_batch(holes=HOLES, **sizes)
     return settle(build_model(recipe), batch), batch
 
 

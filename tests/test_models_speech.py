@@ -332,7 +332,7 @@ def test_published_weights_load_with_a_summed_stem(weights_folder, stride, drawn
     published = EfficientNet.from_name("efficientnet-b0")
     settle(published, torch.rand(2, 3, 64, 64))
     torch.save(published.state_dict(), weights_folder / url_map["efficientnet-b0"].split("/")[-1])
-    encoder = SpectrogramEncoder(0, stride=stride)
+    encoder = SpectrogramEncoder(build_network(0, stride), stride=stride)
     assert load_pretrained(encoder, PART, "true") is True
     grey = torch.rand(1, 1, 128, 64)
     ours = encoder.network._conv_stem(grey)
@@ -346,7 +346,7 @@ def test_published_weights_load_with_a_summed_stem(weights_folder, stride, drawn
 
 @pytest.mark.usefixtures("_no_network", "weights_folder")
 def test_weights_that_cannot_be_had(capsys):
-    encoder = SpectrogramEncoder(0)
+    encoder = SpectrogramEncoder(build_network(0))
     before = encoder.network._conv_head.weight.clone()
     assert load_pretrained(encoder, PART, "auto") is False
     captured = capsys.readouterr()
@@ -364,16 +364,16 @@ def test_a_damaged_file_is_one_line(weights_folder):
     path = weights_folder / url_map["efficientnet-b0"].split("/")[-1]
     path.write_bytes(b"not weights")
     with pytest.raises(UserError) as caught:
-        load_pretrained(SpectrogramEncoder(0), PART, "true")
+        load_pretrained(SpectrogramEncoder(build_network(0)), PART, "true")
     assert "\n" not in str(caught.value)
     torch.save({"unrelated": torch.zeros(1)}, path)
     with pytest.raises(UserError, match="cannot be had"):
-        load_pretrained(SpectrogramEncoder(0), PART, "true")
+        load_pretrained(SpectrogramEncoder(build_network(0)), PART, "true")
 
 
 def test_an_unknown_choice_of_pretrained_is_refused():
     with pytest.raises(UserError, match="'yes' is not one of"):
-        load_pretrained(SpectrogramEncoder(0), PART, "yes")
+        load_pretrained(SpectrogramEncoder(build_network(0)), PART, "yes")
 
 
 def test_models_import_nothing_of_the_rest():

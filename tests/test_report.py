@@ -74,7 +74,7 @@ def run_folder(features, tmp_path_factory):
     logs = tmp_path_factory.mktemp("logs")
     options = TrainOptions(
         mode="text", exp_name="run", features_dir=str(features), logs_dir=str(logs), n_epoch=3,
-        batch_size=7, num_workers=0, threads=1, hidden=8,
+        batch_size=7, num_workers=0,
     )  # fmt: skip
     assert train(options) == 0
     torch.set_num_threads(before)
@@ -343,7 +343,7 @@ def test_a_fold_is_found_in_the_folder_of_its_run(tmp_path):
     flags = {"features_dir": str(folder)}
     with pytest.raises(UserError, match="does not say which folds"):
         predict(options_of(weights, tmp_path, split="test", **flags))
-    chosen = {"n_folds": 3, "fold": 2, "folds_file": ""}
+    chosen = {"n_folds": 3, "fold": 2}
     (weights.parent / "config.json").write_text(json.dumps({"options": chosen}), "utf-8")
     members = load_members([str(weights)], False, True, "", CPU)
     parts = {
@@ -355,7 +355,7 @@ def test_a_fold_is_found_in_the_folder_of_its_run(tmp_path):
     assert len(answers_of(weights, tmp_path, split="all", **flags)) == 42
 
 
-@pytest.mark.parametrize("fusion", ["aligned", "concat"])
+@pytest.mark.parametrize("fusion", ["aligned", "decoder", "concat"])
 def test_attention_sums_to_one_over_each_modality(features, tmp_path, monkeypatch, fusion):
     slim(monkeypatch)
     weights = make_checkpoint(tmp_path, "multimodal", fusion=fusion)

@@ -21,7 +21,7 @@ def experiment(tmp_path_factory):
     root = tmp_path_factory.mktemp("rescore")
     store = make_features(root / "features", clips={"train": 14, "val": 9, "test": 21})
     flags = f"--mode text --features_dir {store.root} --logs_dir {root / 'logs'} --seed 0 1"
-    flags += " --n_epoch 2 --batch_size 8 --num_workers 0 --hidden 8"
+    flags += " --n_epoch 2 --batch_size 8 --num_workers 0"
     train(parse(TrainOptions, "", flags.split()))
     runs = root / "logs/text/default"
     store_answers(runs, root / "answers.csv")

@@ -215,7 +215,7 @@ def test_another_encoder_of_the_same_name_is_refused(store, corpus, whisper, tmp
     assert not agree(settings, settings | {"fingerprint": "elsewhere"})
 
 
-@pytest.mark.parametrize("model", ["mlp", "attention_lstm"])
+@pytest.mark.parametrize("model", ["linear", "mlp", "attention_lstm"])
 def test_trained_on_states_a_file_is_answered_as_its_features_are(
     model, store, corpus, tmp_path, monkeypatch
 ):
@@ -267,7 +267,7 @@ def test_what_cannot_be_used_is_told_in_a_line(whisper, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"--speech_encoder {tmp_path}: not a speech encoder"):
         describe(options)
     options = PreprocessOptions(speech_encoder=[whisper], speech_layers=[3])
-    with pytest.raises(UserError, match="--speech_layers 3: .* has only 2"):
+    with pytest.raises(UserError, match=r"--speech_layers 3: .* has only 2"):
         describe(options)
     twice = shutil.copytree(whisper, tmp_path / "again" / "tiny-whisper")
     options = PreprocessOptions(speech_encoder=[whisper, str(twice)])

@@ -151,7 +151,7 @@ def test_transcripts_alone_train_a_text_model(tmp_path):
     folder = table(tmp_path / "data", rows)
     run(folder)
     line = f"--mode text --features_dir {folder / 'features'} --logs_dir {folder / 'logs'} "
-    line += "--n_epoch 20 --batch_size 4 --num_workers 0 --threads 1 --hidden 8 --mixup_prob 0 "
+    line += "--n_epoch 20 --batch_size 4 --num_workers 0 --mixup_prob 0 "
     assert train(parse(TrainOptions, "", line.split())) == 0
     result = json.loads((folder / "logs" / "text" / "default" / "result.json").read_text())
     assert result["test"]["accuracy"] == 1.0

@@ -45,7 +45,7 @@ SAME_RUN = 1e-2  # of losses, two runs on a GPU: sums there have no fixed order
 KINDS = {  # models that answer, by name
     "text": {"mode": "text"},
     "face attention_lstm": {"mode": "face", "face_model": "attention_lstm"},
-    "face resnet3d": {"mode": "face", "face_model": "resnet3d", "face_frames": 8, "face_size": 32},
+    "face resnet3d": {"mode": "face", "face_model": "resnet3d", "face_size": 32},
     "speech": {"mode": "speech"},
     "multimodal": {"mode": "multimodal", "face_model": "attention_lstm"},
 }
@@ -74,8 +74,8 @@ def weights_of(section: Section, name: str) -> Path:
     if path.exists():
         return path
     few = {"batch_size": 7, "num_workers": 0, "micro_batch": "7", "device": "cpu"}
-    few |= {"speech_frames": section.sizes.speech_frames, **KINDS[name]}
-    task, loaders, engine = engine_of(options_of(section, **few), torch.device("cpu"))
+    options = options_of(section, **few, **KINDS[name])
+    task, loaders, engine = engine_of(options, torch.device("cpu"))
     with torch.no_grad():
         for module in engine.model.modules():
             if isinstance(module, nn.Linear):
@@ -220,7 +220,6 @@ def resumed(section: Section, mode: str) -> dict[str, Any]:
     """Two epochs at once, and two with a stop in the second: scores of both runs."""
     sizes = section.sizes
     flags = {"n_epoch": 2, "batch_size": min(sizes.batch, sizes.clips // 4), "num_workers": 0}
-    flags |= {"speech_frames": sizes.speech_frames, "overwrite": True}
     whole = section.scratch / "logs" / mode / "whole"
     again = section.scratch / "logs" / mode / "again"
     for folder in (whole, again):
@@ -229,7 +228,6 @@ def resumed(section: Section, mode: str) -> dict[str, Any]:
         train(options_of(section, mode, exp_name="whole", **flags))
         stop_in_second_epoch(section, mode, flags)
         epochs = len(metrics_of(again))
-        flags = {**flags, "overwrite": False}
         train(options_of(section, mode, exp_name="again", resume=True, **flags))
     pair = metrics_of(whole), metrics_of(again)
     differences = {
@@ -302,12 +300,13 @@ def too_large(section: Section, limit: Any, micro_batch: str = "auto") -> dict[s
     if not section.on_gpu:
         raise LeftOut("it limits the device's memory; tests/training has the CPU's")
     sizes = section.sizes
-    flags = {"coeff": sizes.coeff, "batch_size": sizes.batch, "speech_frames": sizes.speech_frames}
+    flags = {"coeff": sizes.coeff, "batch_size": sizes.batch}
     wanted = engine_of(options_of(section, "speech", **flags), section.device)[2].micro_batch
     section.clean_up()
     said = io.StringIO()
     flags["micro_batch"] = micro_batch
-    options = options_of(section, "speech", exp_name=limit.__name__, overwrite=True, **flags)
+    shutil.rmtree(section.scratch / "logs" / "speech" / limit.__name__, ignore_errors=True)
+    options = options_of(section, "speech", exp_name=limit.__name__, **flags)
     unsaid = contextlib.redirect_stdout(io.StringIO())
     with limit(LEFT_BYTES), contextlib.redirect_stderr(said), unsaid:
         code = train(options)

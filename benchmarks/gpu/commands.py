@@ -69,6 +69,6 @@ def changes(section: Section, mode: str, logs: Path) -> list[str]:
         names = {"speech": "vanila_effb4", "text": "attn_lstm", "face": "attn_lstm"}
         flags |= {f"{name}_load_weights": logs / name / run for name, run in names.items()}
     if not section.on_gpu:
-        flags |= {"coeff": 0, "batch_size": section.sizes.batch, "hidden": 16}
-        flags |= {"num_workers": section.sizes.workers, "threads": 1}
+        flags |= {"coeff": 0, "batch_size": section.sizes.batch}
+        flags["num_workers"] = section.sizes.workers
     return [word for name, value in flags.items() for word in (f"--{name}", str(value))]

@@ -1,6 +1,5 @@
-"""Where a step's time goes, by torch.profiler; TF32; torch.compile."""
+"""Where a step's time goes, by torch.profiler, and what TF32 is worth."""
 
-import shutil
 from functools import partial
 from typing import Any
 
@@ -19,7 +18,7 @@ STEPS = 5  # of the same batch that are timed
 
 
 def run(section: Section) -> None:
-    """Profiles of the two image models, what TF32 is worth, and what compiling is."""
+    """Profiles of the two image models, and what TF32 is worth."""
     names = [f"speech B{section.sizes.coeff}", "face resnet3d"]
     for name in names:
         for variant in ("fp32", "bf16") if section.on_gpu else ("fp32",):
@@ -27,7 +26,6 @@ def run(section: Section) -> None:
             section.row(f"{name} {variant}, largest costs", work)
     for name in names:
         section.row(f"{name}, TF32", partial(tf32, section, name))
-    section.row("speech statistics, torch.compile", partial(compiled, section, "speech statistics"))
 
 
 def ready(section: Section, name: str, **flags: Any) -> tuple[Engine, Batch, torch.Tensor]:
@@ -91,23 +89,6 @@ def tf32(section: Section, name: str) -> dict[str, Any]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     figures = {f"step ms {label} TF32": 1000 * took[label] for label in took}
     return {**figures, "times as fast": took["without"] / took["with"]}
-
-
-def compiled(section: Section, name: str) -> dict[str, Any]:
-    """What ``--compile True`` is worth, and how long it takes."""
-    if not section.sizes.compile:
-        raise LeftOut("compiling takes a minute or more; benchmarks/training.py measures it")
-    if not any(shutil.which(compiler) for compiler in ("cc", "gcc", "clang")):
-        raise LeftOut("there is no C compiler")
-    engine, inputs, soft = ready(section, name)
-    plain = timed(section, engine, inputs, soft)
-    options = options_of(section, **modes(section.sizes)[name], compile=True)
-    _, _, engine = engine_of(options, section.device)
-    engine.parallel.train()
-    first = seconds(section.device, partial(bare_steps, engine, inputs, soft, 1))
-    quick = timed(section, engine, inputs, soft)
-    figures = {"step ms": 1000 * plain, "compiled step ms": 1000 * quick}
-    return {**figures, "times as fast": plain / quick, "first step s": first}
 
 
 def timed(section: Section, engine: Engine, inputs: Batch, soft: torch.Tensor) -> float:

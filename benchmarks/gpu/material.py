@@ -1,6 +1,5 @@
 """What the sections work on: made-up features, and engines as ``train.py`` builds them."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +69,6 @@ def options_of(section: Section, mode: str, **flags: Any) -> TrainOptions:
         "pretrained": "false",
         "brightness": brightness(),
         "device": section.device.type,
-        "threads": len(os.sched_getaffinity(0)),
         "n_epoch": 1,
         **flags,
     }

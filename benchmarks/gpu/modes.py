@@ -43,7 +43,7 @@ def run(section: Section) -> None:
 
 def modes(sizes: Sizes) -> dict[str, dict[str, Any]]:
     """Flags of every mode by name."""
-    speech = {"mode": "speech", "batch_size": sizes.batch, "speech_frames": sizes.speech_frames}
+    speech = {"mode": "speech", "batch_size": sizes.batch}
     fused = {**speech, "mode": "multimodal", "coeff": sizes.coeff}
     sequence = {"batch_size": sizes.sequence_batch}
     crops = {"face_model": "resnet3d", "batch_size": sizes.crop_batch, "face_size": sizes.face_size}

@@ -11,7 +11,6 @@ class Sizes:
     clips: int  # for training; an eighth as many validate
     distinct: int  # of them; the others are links
     frames: tuple[int, int]  # of 16 ms a clip, fewest and most
-    speech_frames: int  # of a training crop
     coeff: int  # EfficientNet-B0..B7 of the large speech model
     batch: int  # of speech and fused models
     sequence_batch: int  # of text and face models
@@ -24,7 +23,6 @@ class Sizes:
     films: int  # that are preprocessed
     film_frames: int
     film_height: int  # pixels, 16:9
-    compile: bool
     exports: int  # models that are exported
     commands: tuple[str, ...]  # modes of the README's commands that are run
     budgets: dict[str, int]  # seconds a section may take
@@ -39,7 +37,6 @@ FULL = Sizes(
     clips=2000,
     distinct=100,
     frames=(260, 390),
-    speech_frames=256,
     coeff=4,
     batch=128,
     sequence_batch=256,
@@ -52,7 +49,6 @@ FULL = Sizes(
     films=64,
     film_frames=48,
     film_height=720,
-    compile=True,
     exports=1,
     commands=("speech", "text", "face", "multimodal"),
     budgets={
@@ -69,7 +65,6 @@ DRY = Sizes(
     clips=16,
     distinct=14,
     frames=(40, 80),
-    speech_frames=64,
     coeff=0,
     batch=4,
     sequence_batch=8,
@@ -82,7 +77,6 @@ DRY = Sizes(
     films=4,
     film_frames=8,
     film_height=360,
-    compile=False,
     exports=1,
     commands=("speech", "text", "face", "multimodal"),
     budgets=dict.fromkeys(
@@ -94,7 +88,6 @@ TINY = Sizes(
     clips=14,
     distinct=14,
     frames=(36, 64),
-    speech_frames=32,
     coeff=0,
     batch=2,
     sequence_batch=4,
@@ -107,7 +100,6 @@ TINY = Sizes(
     films=1,
     film_frames=4,
     film_height=180,
-    compile=False,
     exports=0,
     commands=("text",),
     budgets=dict.fromkeys(

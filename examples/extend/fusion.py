@@ -20,9 +20,9 @@ FUSIONS = {"gated": __name__}
 
 @dataclass(frozen=True)
 class Options:
-    """``hidden`` is a flag of other components too: it is given to all of them."""
+    """What is written here becomes a flag of train.py and is kept in the checkpoint."""
 
-    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
+    hidden: int = flag(128, "width of the gated vectors", "model", low=1, high=8192)
 
 
 class GatedFusion(Fusion):

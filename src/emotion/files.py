@@ -172,7 +172,7 @@ def read_json(path: Path, mend: str, parse: Callable[[Any], Any], flag: str = ""
         path: of the file.
         mend: what to do about a damaged one.
         parse: picks what is wanted out of the content; whatever it trips over is damage.
-        flag: that named it, such as ``--folds_file``.
+        flag: that named it, such as ``--n_folds``.
 
     Raises:
         UserError: the file is not there, not JSON, or not what it should be.

@@ -28,6 +28,16 @@ def cores() -> int:
     return max(1, min(bound, _quota()) // local_processes())
 
 
+def threads() -> int:
+    """Threads for a model on the CPU: OMP_NUM_THREADS, or ``cores``.
+
+    torchrun sets the variable to 1 by itself, so that among several processes it says nothing.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    alone = local_processes() == 1
+    return int(given) if alone and given.isdecimal() and int(given) else cores()
+
+
 def _quota() -> int:
     """Cores that the container's limit on processor time comes to; no limit is a very large one."""
     try:

@@ -42,6 +42,7 @@ class Clip(NamedTuple):
     labels: Labels
     text: Path | None  # npz with `word_embed` (words, D), where there is one
     transcript: str = ""  # the words spoken, for a text encoder; empty where there are none
+    vectors: dict[str, Path] | None = None  # files of the user's own features, by their names
 
 
 @dataclass(frozen=True)

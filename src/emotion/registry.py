@@ -32,7 +32,8 @@ class FeatureLine(NamedTuple):
 
     A name that ends in a colon is that of a family: one module, and as many features as there are
     networks to name, such as ``speech:whisper-base``. It holds ``feature(name)`` in place of
-    ``FEATURE``, and ``describe(options)`` says which of them are made.
+    ``FEATURE``, and ``describe(options)`` says which of them are made. A name with a colon in it is
+    of features that a folder has or has not; nobody misses them.
     """
 
     modality: str
@@ -62,17 +63,27 @@ FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
     "embedding": FeatureLine("face", VECTORS, "emotion.frozen.vggface"),
     "text": FeatureLine("text", VECTORS, "emotion.inputs.words"),
     "speech:": FeatureLine("speech", VECTORS, "emotion.inputs.speech_states"),
+    "speech:eGeMAPSv02": FeatureLine("speech", VECTORS, "emotion.frozen.functionals"),
+    "speech:ComParE_2016": FeatureLine("speech", VECTORS, "emotion.frozen.functionals"),
+    "speech:vectors": FeatureLine("speech", VECTORS, "emotion.inputs.own_vectors"),
+    "face:vectors": FeatureLine("face", VECTORS, "emotion.inputs.own_vectors"),
+    "text:vectors": FeatureLine("text", VECTORS, "emotion.inputs.own_vectors"),
     "face:": FeatureLine("face", VECTORS, "emotion.inputs.face_states"),
 }
 ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are there
     "efficientnet": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet"),
     "attention_lstm": EncoderLine(VECTORS, "emotion.networks.attention_lstm"),
+    "efficientnet_lite0": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
+    "efficientnet_lite1": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
+    "efficientnet_lite2": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
     "resnet3d": EncoderLine(CROPS, "emotion.networks.resnet3d"),
     "mlstm_fcn": EncoderLine(VECTORS, "emotion.networks.mlstm_fcn"),
     "mlp": EncoderLine(VECTORS, "emotion.networks.mlp"),
+    "linear": EncoderLine(VECTORS, "emotion.networks.mlp"),
 }
 FUSIONS: dict[str, str] = {
     "aligned": "emotion.networks.aligned",
+    "decoder": "emotion.networks.decoder",
     "concat": "emotion.networks.concat",
 }
 TABLES = {"CORPORA": CORPORA, "FEATURES": FEATURES, "ENCODERS": ENCODERS, "FUSIONS": FUSIONS}
@@ -97,12 +108,12 @@ def features_of(modality: str, kind: str, known: Iterable[str] = ()) -> list[str
 
 
 def feature_names(known: Iterable[str] = ()) -> list[str]:
-    """All features, in the order in which they are extracted: those with a line of their own, and
-    of ``known`` (such as the settings of a features folder) those that belong to a family.
+    """All features, in the order in which they are extracted: those that every folder has, and of
+    ``known`` (such as the settings of a features folder) those that some have.
     """
-    families = [name for name in FEATURES if name.endswith(FAMILY)]
-    members = {family: sorted(n for n in known if family_of(n) == family) for family in families}
-    return [n for name in FEATURES for n in members.get(name, [name])]
+    known = sorted(known)
+    some = {line: [n for n in known if line in (n, family_of(n))] for line in FEATURES}
+    return [n for name in FEATURES for n in (some[name] if FAMILY in name else [name])]
 
 
 def family_of(name: str) -> str:
@@ -133,7 +144,7 @@ def feature(name: str) -> Any:
         UserError: there is none.
     """
     module = load("FEATURES", name)
-    return module.feature(name) if family_of(name) else module.FEATURE
+    return module.FEATURE if hasattr(module, "FEATURE") else module.feature(name)
 
 
 def load(table: str, name: str) -> ModuleType:
@@ -199,7 +210,8 @@ def joined(
         kind: which of their classes.
         only: take the fields alone that are marked by this word.
 
-    A flag that several components share (the width of an LSTM) is given to all of them.
+    A flag that several components share (``--normalise``) is given to all of them; a field that is
+    no ``flag`` is stored in checkpoints alone.
 
     Raises:
         UserError: two of them mean different things by one name.
@@ -208,7 +220,7 @@ def joined(
     added: dict[str, tuple[str, Any, dataclasses.Field]] = {}
     for module in dict.fromkeys(modules):
         for field in dataclasses.fields(options_of(module, kind)):
-            if only and not field.metadata.get(only):
+            if not field.metadata or (only and not field.metadata.get(only)):
                 continue
             other = fields.setdefault(field.name, field)
             if _meaning(other) != _meaning(field):

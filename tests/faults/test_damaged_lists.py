@@ -195,7 +195,7 @@ def test_journal(trained, tally):
 def test_folds_file(tmp_path, tally):
     path = tmp_path / "folds.json"
     path.write_text(json.dumps({"folds": [["a", "b"], ["c"], ["d"]]}))
-    check(path, lambda: assign_folds([*"abcd"], Folds(3, 1, str(path))), tally, "folds file")
+    check(path, lambda: assign_folds([*"abcd"], Folds(str(path), 1)), tally, "folds file")
 
 
 def test_temperature_file(tmp_path, tally):

@@ -61,9 +61,7 @@ def ranks(features, logs, n_epoch):
         "logs_dir": logs,
         "n_epoch": n_epoch,
         "batch_size": 2,
-        "hidden": 16,
         "num_workers": 0,
-        "threads": 1,
         "resume": True,
         "device": "cpu",
     }

@@ -14,7 +14,7 @@ from tests.training.runs import assert_same_runs
 
 pytestmark = pytest.mark.torture
 
-CROPS = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
+CROPS = {"face_model": "resnet3d", "face_size": 32}
 MODES = {
     "speech": {"mode": "speech"},
     "face_attention_lstm": {"mode": "face", "face_model": "attention_lstm"},
@@ -22,7 +22,7 @@ MODES = {
     "face_mlstm_fcn": {"mode": "face", "face_model": "mlstm_fcn"},
     "text": {"mode": "text"},
     "text_mlstm_fcn": {"mode": "text", "text_model": "mlstm_fcn"},
-    "multimodal": {"mode": "multimodal", "ema": 0.9},
+    "multimodal": {"mode": "multimodal"},
     "multimodal_resnet3d": {"mode": "multimodal", "lam": 0, "fusion": "concat", **CROPS},
 }
 
@@ -57,9 +57,7 @@ def start(features, logs, name, workers):
         "exp_name": "run",
         "n_epoch": 6,
         "batch_size": 2,
-        "hidden": 16,
         "pretrained": "false",
-        "threads": 1,
         "resume": True,
         "num_workers": workers,
         **MODES[name],

@@ -91,7 +91,7 @@ def test_a_linked_run_folder_is_neither_filled_nor_emptied(tmp_path, mine, name)
     flags = {"fold": ALL_FOLDS} if name.endswith("fold_1") else {}
     (logs / name).parent.mkdir(parents=True)
     (logs / name).symlink_to(mine)
-    given = options_of(features, logs, overwrite=True, n_epoch=1, n_folds=3, **flags)
+    given = options_of(features, logs, n_epoch=1, n_folds=3, **flags)
     refused(lambda: train(given), logs / name)
 
 

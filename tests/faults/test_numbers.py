@@ -112,7 +112,7 @@ def test_crops_that_are_no_pictures_are_named(tmp_path, tally):
     no_pictures = track._replace(jpeg=[b"none"] * len(track.jpeg))
     store.write("train", "video", record.stem, no_pictures)
     tally("features")
-    flags = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
+    flags = {"face_model": "resnet3d", "face_size": 32}
     with pytest.raises(UserError, match=r"train001.npz: damaged"):
         run.train(options_of(tmp_path / "f", tmp_path / "logs", "face", n_epoch=1, **flags))
 

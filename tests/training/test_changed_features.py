@@ -61,7 +61,7 @@ def test_it_is_refused_in_a_line_that_says_what_changed(tmp_path, monkeypatch, t
     message = refused(folder, logs, n_epoch=2, resume=True)
     assert f"the {told}" in message
     assert "--exp_name" in message
-    assert "--overwrite True" in message
+    assert f"remove {run} to start again" in message
     assert (run / "last.pth").read_bytes() == before
 
 

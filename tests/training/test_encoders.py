@@ -28,7 +28,7 @@ def load_flags(singles, **changes):
 
 @pytest.mark.parametrize("lam", [0.0, 0.5])
 def test_a_frozen_backbone_keeps_weights_and_batch_norms_bit_for_bit(few, singles, tmp_path, lam):
-    flags = load_flags(singles, freeze_backbone=True, lam=lam, ema=0.5)
+    flags = load_flags(singles, freeze_backbone=True, lam=lam)
     folder = run_of(few, tmp_path, "multimodal", **flags)
     for path in (folder / "last.pth", best_checkpoint(folder)):
         fused = weights_of(path)
@@ -123,8 +123,6 @@ def test_speech_frames_fit_the_clips_or_come_from_the_weights_that_are_loaded(
     fitted = crop(build_task(options_of(features, tmp_path, "speech")))
     assert fitted % 32 == 0
     assert fitted - 32 < np.percentile(frames, 95) <= fitted
-    given = build_task(options_of(features, tmp_path, "speech", speech_frames=70))
-    assert crop(given) == 96
     loaded = crop(load_checkpoint(best_checkpoint(singles / "speech" / "run")))
     assert loaded != fitted
     weights = {"speech_load_weights": str(singles / "speech" / "run")}

@@ -34,13 +34,14 @@ def test_an_existing_run_is_refused_and_left_alone(finished, features):
     before = written(folder)
     message = refused(features, folder.parents[1])
     assert "--resume True" in message
-    assert "--overwrite True" in message
+    assert "remove the folder" in message
     assert before == written(folder)
 
 
-def test_overwrite_replaces_a_run(features, tmp_path):
+def test_without_last_pth_a_run_is_replaced(features, tmp_path):
     folder = run_of(features, tmp_path, n_epoch=3)
-    run_of(features, tmp_path, n_epoch=1, overwrite=True)
+    (folder / "last.pth").unlink()
+    run_of(features, tmp_path, n_epoch=1)
     assert len(metrics_of(folder)) == 1
     assert len(names(folder)) == 2
     assert len(list(folder.glob("events.*"))) == 1
@@ -79,7 +80,7 @@ RESUMED = {
     "face": {"mode": "face"},
     "text": {"mode": "text"},
     "multimodal": {"mode": "multimodal", "batch_size": 2},
-    "averaged": {"mode": "text", "ema": 0.7, "optim": "sgd"},
+    "sgd": {"mode": "text", "optim": "sgd"},
 }
 
 

@@ -32,7 +32,7 @@ def test_a_run_on_folds_is_speaker_disjoint_and_scored_on_test(folded, tmp_path,
 def test_folds_of_a_file_are_taken_as_they_are(folded, tmp_path):
     path = tmp_path / "folds.json"
     path.write_text(json.dumps({"folds": [["03"], ["00"], ["01", "02"]]}))
-    options = options_of(folded, tmp_path, n_folds=3, fold=1, folds_file=str(path))
+    options = options_of(folded, tmp_path, n_folds=str(path), fold=1)
     parts = build_task(options).parts
     found = [{e.record.speaker for e in part} for part in parts]
     assert found == [{"01", "02"}, {"00"}, {"03"}]  # train, val (the next fold), test
@@ -45,7 +45,7 @@ def test_folds_of_a_file_are_taken_as_they_are(folded, tmp_path):
         ({"n_folds": 2}, "--n_folds"),
         ({"n_folds": 4, "fold": 5}, "--fold"),
         ({"n_folds": 9}, "speaker"),
-        ({"n_folds": 3, "folds_file": "/nowhere.json"}, "--folds_file /nowhere.json"),
+        ({"n_folds": "/nowhere.json"}, "--n_folds /nowhere.json"),
     ],
 )
 def test_folds_that_do_not_fit_are_refused(folded, tmp_path, flags, part):

@@ -1,8 +1,9 @@
 """Your own data: a CSV file with one row per clip.
 
 ``path,label`` and, where they are known, ``id, face_label, speech_label, speaker, split,
-transcript``. Paths count from the folder of the file. A row without a path is a transcript alone,
-and wants an ``id``. Without the column ``split`` there is one split, ``all``, and folds are by
+transcript``, and files of one's own features: ``speech_vectors, face_vectors, text_vectors``. Paths
+count from the folder of the file. A row without a path is a transcript or vectors alone, and wants
+an ``id``. Without the column ``split`` there is one split, ``all``, and folds are by
 speaker. An empty label is a clip to be predicted. Class names are the labels that occur, sorted.
 """
 
@@ -15,6 +16,7 @@ from emotion.telling import note
 
 NAME = "table.csv"
 LABELS = {"integrated": "label", "face": "face_label", "speech": "speech_label"}
+VECTORS = {f"{name}:vectors": f"{name}_vectors" for name in ("speech", "face", "text")}
 SPLITS = {
     "": "all",
     "all": "all",
@@ -65,6 +67,7 @@ def _load_clip(row: Row, folder: Path, class_names: tuple[str, ...]) -> Clip:
         labels=Labels(**labels),
         text=None,
         transcript=row["transcript"],
+        vectors={name: folder / row[column] for name, column in VECTORS.items() if row[column]},
     )
 
 
@@ -72,8 +75,8 @@ def _name(row: Row) -> str:
     """The clip's id, or its path with what cannot stand in a file's name replaced."""
     if not (row["id"] or row["path"]):
         raise UserError(f"{row.source}: has neither path nor id; give one")
-    if not (row["path"] or row["transcript"]):
-        raise UserError(f"{row.source}: has neither path nor transcript; give one")
+    if not any(row[column] for column in ("path", "transcript", *VECTORS.values())):
+        raise UserError(f"{row.source}: has neither path nor transcript nor vectors; give one")
     name = row["id"] or str(Path(row["path"]).with_suffix(""))
     return name.strip("/\\").replace("/", "__").replace("\\", "__").replace("..", "_")
 

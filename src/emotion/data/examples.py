@@ -30,19 +30,25 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Folds:
-    """Speaker-disjoint folds: ``--n_folds``, ``--fold`` (counted from 1), ``--folds_file`` and
-    ``--valid_fold``.
-    """
+    """Speaker-disjoint folds: ``--n_folds``, ``--fold`` (counted from 1) and ``--valid_fold``."""
 
-    n_folds: int
+    n_folds: int | str  # how many, or the file that lists them
     fold: int  # that is tested
-    folds_file: str = ""
     valid_fold: int = 1  # that validates, counted on from the tested one
 
     @property
     def validating(self) -> int:
         """Number of the fold that validates, from 1."""
-        return (self.fold + self.valid_fold - 1) % self.n_folds + 1
+        return (self.fold + self.valid_fold - 1) % fold_count(self.n_folds) + 1
+
+
+def fold_count(n_folds: int | str) -> int:
+    """How many folds there are, by number or in the file that lists them.
+
+    Raises:
+        UserError: the file is missing or damaged, or names a speaker twice.
+    """
+    return n_folds if isinstance(n_folds, int) else len(_read_folds(n_folds))
 
 
 class Parts(NamedTuple):
@@ -121,11 +127,12 @@ def assign_folds(speakers: Sequence[str], folds: Folds) -> dict[str, int]:
     names = sorted(set(speakers) - {""})
     if not names or "" in speakers:
         raise UserError("the corpus names no speaker for some clips; folds need one for each")
-    if folds.folds_file:
-        assigned = _read_folds(Path(folds.folds_file), folds.n_folds)
+    if isinstance(folds.n_folds, str):
+        groups = _read_folds(folds.n_folds)
+        assigned = {name: k for k, group in enumerate(groups, 1) for name in group}
         missing = [name for name in names if name not in assigned]
         if missing:
-            raise UserError(f"{folds.folds_file}: names no fold for speaker {missing[0]}; add it")
+            raise UserError(f"{folds.n_folds}: names no fold for speaker {missing[0]}; add it")
         return {name: assigned[name] for name in names}
     if len(names) < folds.n_folds:
         raise UserError(f"--n_folds {folds.n_folds}: the corpus has only {len(names)} speakers")
@@ -135,9 +142,9 @@ def assign_folds(speakers: Sequence[str], folds: Folds) -> dict[str, int]:
 
 
 def speakers_by_fold(store: FeatureStore, folds: Folds) -> list[list[str]]:
-    """Who is in which fold, as ``--folds_file`` reads it."""
+    """Who is in which fold, as a file for ``--n_folds`` says it."""
     assigned = assign_folds([record.speaker for record in store.read_manifest("all")], folds)
-    numbers = range(1, folds.n_folds + 1)
+    numbers = range(1, fold_count(folds.n_folds) + 1)
     return [sorted(name for name, k in assigned.items() if k == number) for number in numbers]
 
 
@@ -173,7 +180,7 @@ def _check_classes(
     if not part or (lacking and name == "train"):
         raise UserError(
             f"--fold {folds.fold}: its {name} part has no clip of class {(*lacking, '')[0]}; use "
-            "fewer folds or another --folds_file"
+            "fewer folds, or others"
         )
     if lacking and distributed.is_main():
         note(
@@ -200,18 +207,14 @@ def _check(
     return kept
 
 
-def _read_folds(path: Path, n_folds: int) -> dict[str, int]:
-    """Speaker -> fold from ``{"folds": [["01", ...], ...]}`` or the list alone."""
-    mend = 'it wants JSON like {"folds": [["01", "02"], ["03"]]}'
-    lists = read_json(path, mend, _parse_lists, "--folds_file")
-    pairs = [(name, k) for k, names in enumerate(lists, 1) for name in names]
-    if len(lists) != n_folds:
-        raise UserError(f"--folds_file {path}: holds {len(lists)} folds, --n_folds is {n_folds}")
-    if len(dict(pairs)) != len(pairs):
-        raise UserError(
-            f"--folds_file {path}: names a speaker in two folds; folds must be disjoint"
-        )
-    return dict(pairs)
+def _read_folds(path: str) -> list[list[str]]:
+    """The speakers of each fold, from ``{"folds": [["01", ...], ...]}`` or the list alone."""
+    mend = 'give a number, or JSON like {"folds": [["01", "02"], ["03"]]}'
+    lists = read_json(Path(path), mend, _parse_lists, "--n_folds")
+    names = [name for names in lists for name in names]
+    if len(set(names)) != len(names):
+        raise UserError(f"--n_folds {path}: names a speaker in two folds; folds must be disjoint")
+    return lists
 
 
 def _parse_lists(content: Any) -> list[list[str]]:

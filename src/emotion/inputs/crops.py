@@ -41,7 +41,7 @@ class Extraction:
 class Options:
     """How crops are read."""
 
-    face_frames: int = flag(16, "crops per clip for resnet3d", "model", low=1, high=1024)
+    face_frames: int = 16  # crops per clip
     face_size: int = flag(112, "pixels of a crop for resnet3d", "model", low=16, high=160)
 
 

@@ -176,8 +176,8 @@ def describe(options: Any) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for name in registry.FEATURES:
-        module = registry.load("FEATURES", name)
-        made = module if name.endswith(registry.FAMILY) else module.FEATURE
+        family = name.endswith(registry.FAMILY)
+        made = registry.load("FEATURES", name) if family else registry.feature(name)
         settings |= made.describe(registry.pick(extraction_of(name), options))
     return settings
 

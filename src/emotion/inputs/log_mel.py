@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +21,7 @@ from emotion.lazy import Lazy
 from emotion.records import ClipFeatures, Record, Stream
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it asks a package index
-LEAST_DEVIATION = 0.01  # of the 0 to 1 of a log-mel: 0.8 dB
+LEAST_DEVIATION = 0.01  # of the 0 to 1 of a spectrogram at its level: 1.2 dB
 albumentations = Lazy("albumentations")  # for --brightness above 0 alone
 
 
@@ -37,28 +36,13 @@ class Extraction:
 class Options:
     """How spectrograms are read."""
 
-    speech_frames: int = flag(
-        0,
-        "frames (16 ms) of a training crop, and what shorter clips are padded to; 0 takes "
-        "them from --speech_load_weights, or fits them: the 95th percentile of the training clips, "
-        "at most 256",
-        "augmentation",
-        low=0,
-    )
+    speech_frames: int = 0  # of a training crop, fitted to the clips; shorter ones are padded to it
     normalise: str = flag(
         "none",
         "speaker: every value of a step (band, element of a vector) against its mean and spread "
         "over all clips of that speaker, unlabelled ones too",
         "model",
         ("none", "speaker"),
-    )
-    speech_level: bool = flag(
-        False,
-        "show the speech model how loud a clip is: without, each is scaled to its own level",
-        "model",
-    )
-    spec_augment: bool = flag(
-        True, "time warp, frequency and time masks", "augmentation", training=True
     )
     brightness: float = flag(
         0.2,
@@ -145,8 +129,7 @@ class LogMel(Feature):
     def reader(self, options: Options, shape: tuple[int, ...], store: Any = None) -> "LogMelReader":
         """With the norms of every speaker of ``store``, where they are wanted."""
         known = self.by_speaker(options) and store is not None
-        read = partial(bands_of, level=options.speech_level)
-        norms = SpeakerNorms(store, self.name, read, LEAST_DEVIATION) if known else None
+        norms = SpeakerNorms(store, self.name, bands_of, LEAST_DEVIATION) if known else None
         return LogMelReader(options, norms)
 
     def augment(
@@ -155,9 +138,7 @@ class LogMel(Feature):
         """Another throat, and SpecAugment."""
         if options.vtlp > 0:
             stream = warp_vocal_tract(stream, options.vtlp, generator)
-        if options.spec_augment:
-            stream = spec_augment(stream, generator, warp=not fused)
-        return stream
+        return spec_augment(stream, generator, warp=not fused)
 
 
 class LogMelReader(Reader):
@@ -205,7 +186,7 @@ class LogMelReader(Reader):
     def _changed(
         self, values: np.ndarray, record: Record, generator: np.random.Generator | None
     ) -> np.ndarray:
-        if self.options.speech_level:
+        if self.norms is not None:  # who knows the speaker can tell loud from quiet
             values = at_its_level(values, level_of(record))
         if generator is not None:
             self.brightness = self.brightness or Brightness(self.options.brightness)
@@ -215,10 +196,9 @@ class LogMelReader(Reader):
         return values
 
 
-def bands_of(clip: ClipFeatures, level: bool) -> np.ndarray:
-    """Frames (T, 128) of a clip; with ``level`` at the level of its recording."""
-    values = clip.read("speech").astype(np.float32)
-    return (at_its_level(values, level_of(clip.record)) if level else values).T
+def bands_of(clip: ClipFeatures) -> np.ndarray:
+    """Frames (T, 128) of a clip, at the level of its recording."""
+    return at_its_level(clip.read("speech").astype(np.float32), level_of(clip.record)).T
 
 
 def level_of(record: Record) -> float:
@@ -230,7 +210,7 @@ def level_of(record: Record) -> float:
     if record.facts.get("peak_db") is None:
         raise UserError(
             f"{record.stem}: its features do not say how loud it was (peak_db in manifest.csv); "
-            "run preprocess.py into another --features_dir, or leave out --speech_level True"
+            "run preprocess.py into another --features_dir, or leave out --normalise speaker"
         )
     return record.fact("peak_db")
 

@@ -19,7 +19,7 @@ from emotion.models.met import Met, read_met
 from emotion.networks.model import build_model
 from emotion.recipe import Recipe
 
-FORMAT = 2
+FORMAT = 3
 KEPT = 3  # best checkpoints of a run, whose weights can be averaged
 SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")

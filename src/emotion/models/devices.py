@@ -1,7 +1,4 @@
-"""Where a model runs: the device, its memory layout, several GPUs or processes, compilation."""
-
-import os
-import shutil
+"""Where a model runs: the device, its memory layout, several GPUs or processes."""
 
 import torch
 from torch import nn
@@ -22,25 +19,12 @@ def place(model: nn.Module, device: torch.device) -> nn.Module:
     return model
 
 
-def parallelise(model: nn.Module, device: torch.device, compiled: bool = False) -> nn.Module:
-    """The model for several processes, several GPUs, or one device, where it may be compiled.
-
-    Raises:
-        UserError: it is to be compiled, but for several devices, or there is no C++ compiler.
-    """
-    many_gpus = device.type == "cuda" and torch.cuda.device_count() > 1
-    if compiled and (many_gpus or distributed.world_size() > 1):
-        raise UserError("--compile True works on one device, in one process; leave it out")
+def parallelise(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model for several processes, several GPUs, or one device."""
     if distributed.world_size() > 1:
         return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
-    if many_gpus:
-        return nn.DataParallel(model)
-    if not compiled:
-        return model
-    compilers = (os.environ.get("CXX", "g++"), "clang++")
-    if device.type == "cpu" and not any(shutil.which(compiler) for compiler in compilers):
-        raise UserError("--compile True wants a C++ compiler; install g++, or leave it out")
-    return torch.compile(model)
+    many_gpus = device.type == "cuda" and torch.cuda.device_count() > 1
+    return nn.DataParallel(model) if many_gpus else model
 
 
 def choose_device(choice: str) -> torch.device:

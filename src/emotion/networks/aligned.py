@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from emotion.clock import STEP_SECONDS
-from emotion.command_line import flag
-from emotion.networks.attention import AttentionPooling, Head, MaskedBiLSTM, masked_softmax
+from emotion.networks.attention import DROPOUT, AttentionPooling, Head, MaskedBiLSTM, masked_softmax
 from emotion.networks.fusion import Attention, Fusion, Streams
 from emotion.records import Clock, Stream
 
@@ -19,35 +18,46 @@ DISTANCE_GAIN = 30.0
 class Options:
     """Of the fusion."""
 
-    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
-    dropout: float = flag(
-        0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
-    )
+    hidden: int = 128  # LSTM width per direction
 
 
-class DistanceAttention(nn.Module):
-    """Multi-head attention whose scores fall with the distance in time between query and key.
+class Nearness(nn.Module):
+    """Scores fall with the distance in time between who reads and what is read.
 
-    Score = content (scaled dot product, Vaswani et al. 2017, arXiv 1706.03762) - penalty * seconds.
     Each head learns its penalty: softplus keeps it positive and starts it at 0.69 a second. The
     gain inside lets a few hundred steps move it to 5 a second, where a step sees its own moment:
     on 512 clips (benchmarks/alignment.py --speech frozen --clips 512, 3 seeds) unseen ones are
     answered to 93 % with it, to 82 % with a third of it.
     """
 
-    def __init__(self, width: int, n_heads: int = N_HEADS) -> None:
+    def __init__(self, n_heads: int) -> None:
         super().__init__()
+        self.distance = nn.Parameter(torch.zeros(n_heads))
+
+    def penalty(self) -> Tensor:
+        """Score lost a second of distance, (heads,), positive."""
+        return nn.functional.softplus(DISTANCE_GAIN * self.distance)
+
+    def lost(self, distance: Tensor) -> Tensor:
+        """Score lost by distances (B, N, M) in seconds, NaN where unknown: (B, heads, N, M)."""
+        # times 0 and not left out: the penalty stays in the graph, as distributed training needs
+        return self.penalty().view(1, -1, 1, 1) * distance.nan_to_num().unsqueeze(1)
+
+
+class DistanceAttention(Nearness):
+    """Multi-head attention by content and nearness in time.
+
+    Score = scaled dot product (Vaswani et al. 2017, arXiv 1706.03762) - penalty * seconds.
+    """
+
+    def __init__(self, width: int, n_heads: int = N_HEADS) -> None:
+        super().__init__(n_heads)
         if width % n_heads:
             raise ValueError(f"width {width} does not divide by {n_heads} heads")
         self.n_heads = n_heads
         self.query = nn.Linear(width, width)
         self.key = nn.Linear(width, width, bias=False)  # softmax ignores what a bias would add
         self.value = nn.Linear(width, width)
-        self.distance = nn.Parameter(torch.zeros(n_heads))
-
-    def penalty(self) -> Tensor:
-        """Score lost a second of distance, (heads,), positive."""
-        return nn.functional.softplus(DISTANCE_GAIN * self.distance)
 
     def forward(
         self, query: Tensor, memory: Tensor, mask: Tensor, distance: Tensor
@@ -66,10 +76,7 @@ class DistanceAttention(nn.Module):
         keys, values = self._split(self.key(memory)), self._split(self.value(memory))
         queries = self._split(self.query(query))
         scores = (queries @ keys.transpose(-1, -2)).float() * queries.shape[-1] ** -0.5
-        # times 0 and not left out: the penalty stays in the graph, as distributed training needs
-        distance = distance.nan_to_num().unsqueeze(1)
-        scores = scores - self.penalty().view(1, -1, 1, 1) * distance
-        weights = masked_softmax(scores, mask[:, None, None, :])
+        weights = masked_softmax(scores - self.lost(distance), mask[:, None, None, :])
         context = weights.to(values.dtype) @ values
         return context.transpose(1, 2).flatten(2), weights
 
@@ -78,7 +85,34 @@ class DistanceAttention(nn.Module):
         return values.unflatten(2, (self.n_heads, -1)).transpose(1, 2)
 
 
-class AlignedFusion(Fusion):
+class SteppedFusion(Fusion):
+    """What fusions share whose steps, on the clip's clock, read modalities and then are pooled."""
+
+    head: Head  # pools the steps by attention
+
+    def encode(self, streams: Streams, clock: Clock) -> Stream:
+        """The fused steps: values (B, N, D) on the clock."""
+        return self._decode(streams, clock)[0]
+
+    def attention(self, streams: Streams, clock: Clock) -> dict[str, Attention]:
+        """What a step reads of a modality counts as much as the step does.
+
+        A modality that is laid onto the clock and not read has the shares of the steps.
+        """
+        fused, weights = self._decode(streams, clock)
+        pool = self.head.pooling.weights(fused)
+        read = {
+            name: Attention((pool.unsqueeze(1) @ value.mean(dim=1)).squeeze(1), streams[name].time)
+            for name, value in weights.items()
+        }
+        return {name: read.get(name, Attention(pool, clock.time)) for name in self.names}
+
+    def _decode(self, streams: Streams, clock: Clock) -> tuple[Stream, dict[str, Tensor]]:
+        """The steps, and what each read of the modalities, by name: (B, heads, N, M)."""
+        raise NotImplementedError
+
+
+class AlignedFusion(SteppedFusion):
     """Attention along the clip (after Xu et al. 2019, arXiv 1909.05645).
 
     The first modality (the speech, where it is read) is laid onto the clip's clock. Each step of it
@@ -88,28 +122,14 @@ class AlignedFusion(Fusion):
     that the others are still read along the clip.
     """
 
-    def __init__(self, widths: dict[str, int], n_classes: int, hidden: int, dropout: float) -> None:
+    def __init__(self, widths: dict[str, int], n_classes: int, hidden: int) -> None:
         super().__init__(widths, hidden)
         self.first, *others = self.names
         self.read = nn.ModuleDict({name: DistanceAttention(hidden) for name in others})
         joined = len(self.names) * hidden
-        self.join = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(dropout))
+        self.join = nn.Sequential(nn.LayerNorm(joined), nn.Dropout(DROPOUT))
         self.lstm = MaskedBiLSTM(joined, hidden)
-        self.head = Head(AttentionPooling(2 * hidden), 2 * hidden, n_classes, dropout)
-
-    def encode(self, streams: Streams, clock: Clock) -> Stream:
-        """The fused steps: values (B, N, 2 * hidden) on the clock."""
-        return self._decode(streams, clock)[0]
-
-    def attention(self, streams: Streams, clock: Clock) -> dict[str, Attention]:
-        """What a step reads of a modality counts as much as the step does."""
-        fused, weights = self._decode(streams, clock)
-        pool = self.head.pooling.weights(fused)
-        read = {
-            name: Attention((pool.unsqueeze(1) @ value.mean(dim=1)).squeeze(1), streams[name].time)
-            for name, value in weights.items()
-        }
-        return {self.first: Attention(pool, clock.time), **read}
+        self.head = Head(AttentionPooling(2 * hidden), 2 * hidden, n_classes)
 
     def _decode(self, streams: Streams, clock: Clock) -> tuple[Stream, dict[str, Tensor]]:
         query = self._query(streams[self.first], clock)
@@ -130,11 +150,16 @@ class AlignedFusion(Fusion):
         self, name: str, query: Tensor, stream: Stream, clock: Clock
     ) -> tuple[Tensor, Tensor]:
         """What each step reads of one modality: (B, N, D), and its weights (B, heads, N, M)."""
-        distance = (clock.time.unsqueeze(2) - stream.time.unsqueeze(1)).abs()
         memory = self.projections[name](stream.values)
+        distance = seconds_between(clock, stream)
         context, weights = self.read[name](query, memory, stream.mask, distance)
         present = stream.mask.any(dim=1, keepdim=True).expand(-1, query.shape[1])
         return self._or_absent(name, present, context), weights
+
+
+def seconds_between(clock: Clock, stream: Stream) -> Tensor:
+    """How far apart the steps of both are: (B, N, M); NaN where the stream has no times."""
+    return (clock.time.unsqueeze(2) - stream.time.unsqueeze(1)).abs()
 
 
 def onto_clock(stream: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
@@ -154,4 +179,4 @@ def onto_clock(stream: Stream, clock: Clock) -> tuple[Tensor, Tensor]:
 
 def build(options: Options, widths: dict[str, int], n_classes: int) -> AlignedFusion:
     """The fusion of encoders of these widths."""
-    return AlignedFusion(widths, n_classes, options.hidden, options.dropout)
+    return AlignedFusion(widths, n_classes, options.hidden)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from emotion.networks.mixup import mix_pooled
 from emotion.records import Batch, Stream
 
+DROPOUT = 0.3  # in encoders of vectors, fusions and heads
 LEAST_VARIANCE = 1e-5  # below it the root's gradient is too steep
 
 
@@ -139,7 +140,9 @@ class MaskedBiLSTM(nn.Module):
 class Head(nn.Module):
     """Pooling over the valid steps, dropout and one linear layer: Stream -> (B, n_classes)."""
 
-    def __init__(self, pooling: nn.Module, width: int, n_classes: int, dropout: float) -> None:
+    def __init__(
+        self, pooling: nn.Module, width: int, n_classes: int, dropout: float = DROPOUT
+    ) -> None:
         super().__init__()
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)

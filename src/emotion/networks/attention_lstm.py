@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from emotion.command_line import flag
-from emotion.networks.attention import AttentionPooling, Head, MaskedBiLSTM
+from emotion.networks.attention import DROPOUT, AttentionPooling, Head, MaskedBiLSTM
 from emotion.recipe import Part
 from emotion.records import Stream
 
@@ -14,10 +13,7 @@ from emotion.records import Stream
 class Options:
     """Of the network."""
 
-    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
-    dropout: float = flag(
-        0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
-    )
+    hidden: int = 128  # LSTM width per direction
 
 
 class LSTMEncoder(nn.Module):
@@ -28,10 +24,10 @@ class LSTMEncoder(nn.Module):
     nothing left after that, so it is taken as it is.
     """
 
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width) if width > 1 else nn.Identity()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(DROPOUT)
         self.lstm = MaskedBiLSTM(width, hidden)
         self.width = self.lstm.width
 
@@ -44,9 +40,9 @@ class LSTMEncoder(nn.Module):
 
 def build(part: Part) -> LSTMEncoder:
     """The encoder."""
-    return LSTMEncoder(part.width, part.network.hidden, part.network.dropout)
+    return LSTMEncoder(part.width, part.network.hidden)
 
 
 def build_head(part: Part, width: int, n_classes: int) -> Head:
     """Attention pooling."""
-    return Head(AttentionPooling(width), width, n_classes, part.network.dropout)
+    return Head(AttentionPooling(width), width, n_classes)

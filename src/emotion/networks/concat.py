@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from emotion.command_line import flag
-from emotion.networks.attention import AttentionPooling
+from emotion.networks.attention import DROPOUT, AttentionPooling
 from emotion.networks.fusion import Attention, Fusion, Streams
 from emotion.networks.mixup import mix_pooled
 from emotion.records import Batch, Clock, Stream
@@ -16,25 +15,22 @@ from emotion.records import Batch, Clock, Stream
 class Options:
     """Of the fusion."""
 
-    hidden: int = flag(128, "LSTM width per direction", "model", low=1, high=8192)
-    dropout: float = flag(
-        0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
-    )
+    hidden: int = 128  # LSTM width per direction
 
 
 class ConcatFusion(Fusion):
     """Each modality pooled by its own attention, their vectors side by side, two layers."""
 
-    def __init__(self, widths: dict[str, int], n_classes: int, hidden: int, dropout: float) -> None:
+    def __init__(self, widths: dict[str, int], n_classes: int, hidden: int) -> None:
         super().__init__(widths, hidden)
         self.poolings = nn.ModuleDict({name: AttentionPooling(hidden) for name in self.names})
         joined = len(self.names) * hidden
         self.head = nn.Sequential(
             nn.LayerNorm(joined),
-            nn.Dropout(dropout),
+            nn.Dropout(DROPOUT),
             nn.Linear(joined, 2 * hidden),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(DROPOUT),
             nn.Linear(2 * hidden, n_classes),
         )
 
@@ -67,4 +63,4 @@ class ConcatFusion(Fusion):
 
 def build(options: Options, widths: dict[str, int], n_classes: int) -> ConcatFusion:
     """The fusion of encoders of these widths."""
-    return ConcatFusion(widths, n_classes, options.hidden, options.dropout)
+    return ConcatFusion(widths, n_classes, options.hidden)

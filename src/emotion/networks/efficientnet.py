@@ -69,6 +69,11 @@ def build_network(coeff: int, stride: int = WHOLE_STRIDE) -> EfficientNet:
     if stride < WHOLE_STRIDE:
         _cut(network, stride)
     network.set_swish(memory_efficient=False)
+    return made_ready(network)
+
+
+def made_ready(network: nn.Module) -> nn.Module:
+    """The library's network with our batch-norm momentum and paddings; see ``build_network``."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = BATCH_NORM_MOMENTUM
@@ -112,7 +117,7 @@ class SpectrogramEncoder(nn.Module):
 
     def __init__(
         self,
-        coeff: int,
+        network: nn.Module,
         frames: int = STEP_FRAMES,
         downsample: int = 1,
         stride: int = WHOLE_STRIDE,
@@ -120,7 +125,7 @@ class SpectrogramEncoder(nn.Module):
     ) -> None:
         """``moments``: steps hold the mean over bands of each channel and that of its square."""
         super().__init__()
-        self.network = build_network(coeff, stride)
+        self.network = network
         self.downsample = downsample
         self.stride = stride
         self.frames = whole_steps(frames)
@@ -133,6 +138,10 @@ class SpectrogramEncoder(nn.Module):
         time = stream.time[:, ::STEP_FRAMES] + STEP_SECONDS / 2
         speech = stream.values.float().masked_fill(~stream.mask.unsqueeze(2), 0.0)
         return Stream(self._values(speech.transpose(1, 2).contiguous(), mask), mask, time)
+
+    def picture(self, image: Tensor) -> Tensor:
+        """A log-mel (B, 1, 128, T) of 0 to 1 in the units of the network's input."""
+        return image
 
     def _values(self, speech: Tensor, mask: Tensor) -> Tensor:
         if not exporting():  # an exported model pads before
@@ -148,7 +157,7 @@ class SpectrogramEncoder(nn.Module):
     def _steps(self, speech: Tensor) -> Tensor:
         """(B, 128, T) -> (B, T / 32, C)."""
         steps = speech.shape[2] // STEP_FRAMES
-        image = speech.unsqueeze(1)
+        image = self.picture(speech.unsqueeze(1))
         if self.downsample > 1:
             multiple = self.stride * self.downsample
             width = (image.shape[3] + multiple - 1) // multiple * multiple
@@ -172,14 +181,19 @@ def build(part: Part) -> SpectrogramEncoder:
     options = part.network
     moments = options.pooling == "statistics"
     frames = part.reading.speech_frames
-    return SpectrogramEncoder(options.coeff, frames, options.downsample, options.stride, moments)
+    network = build_network(options.coeff, options.stride)
+    return SpectrogramEncoder(network, frames, options.downsample, options.stride, moments)
 
 
 def build_head(part: Part, width: int, n_classes: int) -> Head:
     """The pooling that the options name; then the library's dropout and a linear layer."""
-    pooling = POOLINGS[part.network.pooling]
     dropout = efficientnet_params(f"efficientnet-b{part.network.coeff}")[3]
-    made = pooling(width) if pooling is AttentionPooling else pooling()
+    return pooled_head(part.network.pooling, width, n_classes, dropout)
+
+
+def pooled_head(pooling: str, width: int, n_classes: int, dropout: float) -> Head:
+    """Of steps that are pooled by the way of that name."""
+    made = POOLINGS[pooling](width) if pooling == "attention" else POOLINGS[pooling]()
     return Head(made, width, n_classes, dropout)
 
 

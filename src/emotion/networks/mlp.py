@@ -4,12 +4,9 @@ Where a network already knows speech or faces, what is left to learn is little: 
 standardised states over a clip, and one hidden layer or none.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
-from emotion.command_line import flag
 from emotion.networks.attention import Head, MeanPooling
 from emotion.networks.mixup import mix_pooled
 from emotion.networks.standard import Standard
@@ -17,16 +14,8 @@ from emotion.recipe import Part
 from emotion.records import Batch, Stream
 
 READS_LAYERS = True  # several layers of a frozen network at once, and no weighted mean of them
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of the network."""
-
-    mlp_hidden: int = flag(256, "width of the MLP's layer; 0 is a linear model", "model", low=0)
-    mlp_dropout: float = flag(
-        0.5, "of its inputs and of its layer", "model", low=0.0, high=0.95, training=True
-    )
+HIDDEN = {"mlp": 256, "linear": 0}  # width of the layer between, by the name of the encoder
+DROPOUT = 0.5  # of its inputs and of that layer
 
 
 class StandardEncoder(nn.Module):
@@ -64,4 +53,4 @@ def build(part: Part) -> StandardEncoder:
 
 def build_head(part: Part, width: int, n_classes: int) -> MLPHead:
     """The head."""
-    return MLPHead(width, part.network.mlp_hidden, n_classes, part.network.mlp_dropout)
+    return MLPHead(width, HIDDEN[part.encoder], n_classes, DROPOUT)

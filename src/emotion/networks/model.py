@@ -29,7 +29,7 @@ class SingleModel(nn.Module):
     def encode(self, batch: Batch) -> Stream:
         """The steps before pooling, values (B, N, D)."""
         stream = batch.streams[self.mode]
-        # asking who has none waits for the device, and cuts a compiled graph in two
+        # asking who has none waits for the device
         return encode_present(self.encoder, stream) if self.sparse else self.encoder(stream)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

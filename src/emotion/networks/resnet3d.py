@@ -1,12 +1,9 @@
 """A 3D ResNet over face crops (r3d_18 of torchvision)."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.video import R3D_18_Weights, VideoResNet, r3d_18
 
-from emotion.command_line import flag
 from emotion.networks.attention import (
     Head,
     MeanPooling,
@@ -21,15 +18,6 @@ from emotion.records import Stream
 KINETICS_MEAN = (0.43216, 0.394666, 0.37645)  # RGB, of pixels in [0, 1]
 KINETICS_STD = (0.22803, 0.22145, 0.216989)
 FRAMES_PER_STEP = 2
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of the head."""
-
-    dropout: float = flag(
-        0.3, "of face, text and fusion", "model", low=0.0, high=1.0, training=True
-    )
 
 
 def build_video_network() -> VideoResNet:
@@ -104,7 +92,7 @@ def build(part: Part) -> VideoEncoder:
 
 def build_head(part: Part, width: int, n_classes: int) -> Head:
     """The global average of the paper."""
-    return Head(MeanPooling(), width, n_classes, part.network.dropout)
+    return Head(MeanPooling(), width, n_classes)
 
 
 def load_pretrained(encoder: VideoEncoder, part: Part, pretrained: str) -> bool:

@@ -165,7 +165,8 @@ def _of_clip(values: Tensor, row: int, clips: int) -> Steps:
 def _translate(model: ExportModel, member: Member) -> Any:
     """The ONNX graph; the exporter's own chatter is left out."""
     inputs = made_up(member, EXPORTED, seed=0)
-    with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+    # without gradients, or a loop in the graph brings its way back along
+    with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
@@ -176,6 +177,7 @@ def _translate(model: ExportModel, member: Member) -> Any:
                 output_names=["probabilities"],
                 dynamic_shapes=(_dynamic(inputs, member),),
                 dynamo=True,
+                custom_translation_table={torch.ops.aten.sym_stride.int: _stride},
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
@@ -183,6 +185,15 @@ def _translate(model: ExportModel, member: Member) -> Any:
                 f"--export: this model cannot be exported ({first_line(error)})"
             ) from error
     return program.model_proto
+
+
+def _stride(tensor: Any, axis: int) -> Any:
+    """Any number: the exporter asks for strides in the body of a loop, makes nothing of them, and
+    has no translation. Were one used, the answers would differ, and nothing would be written.
+    """
+    from onnxscript import opset18
+
+    return opset18.Constant(value_int=1)
 
 
 def _dynamic(inputs: dict[str, Tensor], member: Member) -> tuple[dict[int, Any], ...]:

@@ -204,11 +204,13 @@ def _folds_of_run(store: FeatureStore, member: Member) -> Folds:
 
 def _parse_folds(config: dict[str, Any]) -> Folds:
     options = config["options"]
-    numbers = [options[name] for name in ("n_folds", "fold")]
-    folds = Folds(*numbers, options["folds_file"], options.get("valid_fold", 1))
-    if not all(isinstance(number, int) and number >= 0 for number in (*numbers, folds.valid_fold)):
+    folds = Folds(options["n_folds"], options["fold"], options.get("valid_fold", 1))
+    numbers = [folds.fold, folds.valid_fold]
+    if not isinstance(folds.n_folds, str):
+        numbers.append(folds.n_folds)
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise ValueError("no numbers of folds")
-    if not isinstance(folds.folds_file, str) or (folds.n_folds and folds.n_folds < 3):
+    if folds.n_folds in (1, 2):
         raise ValueError("no folds")
     return folds
 

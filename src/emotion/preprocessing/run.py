@@ -12,6 +12,7 @@ from emotion.corpora.loading import load_corpus
 from emotion.errors import UserError
 from emotion.inputs.extraction import describe, extraction_of
 from emotion.inputs.feature import Afterwards, agree
+from emotion.inputs.own_vectors import given_vectors
 from emotion.inputs.store import FORMAT, FeatureStore
 from emotion.locking import only_run_in
 from emotion.machine import local_rank
@@ -42,7 +43,7 @@ def preprocess(options: PreprocessOptions) -> int:
         known = merge(store, corpus, {}, even_if_incomplete=True)
         return summarise(store, corpus, known, 0, options.max_failures)
     shard = choose_shard(options.shard)
-    settings = describe(options)
+    settings = describe(options) | given_vectors(corpus)
     stages = _stages(options, corpus, store)
     for stage in stages:
         settings |= stage.settings
@@ -131,7 +132,7 @@ def _addable(found: dict[str, Any], wanted: dict[str, Any]) -> set[str]:
     """
     both = found.keys() | wanted.keys()
     addable = {n for n in both if found.get(n, "") is None or wanted.get(n, "") is None}
-    addable |= {n for n in both if registry.family_of(n) and (n not in found or n not in wanted)}
+    addable |= {n for n in both if registry.FAMILY in n and (n not in found or n not in wanted)}
     for name in registry.feature_names():
         own = set(registry.feature(name).settings)
         if not own & found.keys():

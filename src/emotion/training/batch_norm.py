@@ -25,10 +25,10 @@ def reestimate_batch_norm(model: nn.Module, batches: Iterable[Batch]) -> None:
     """Replace running means and variances by those of ``batches``, weighted by their clips.
 
     Running averages lag behind the weights in a short run, which can hold validation at chance
-    while training goes well, and averaged weights never had any of their own. This is
-    ``torch.optim.swa_utils.update_bn`` for clips that a model runs in groups of unequal size (by
-    length), whose means may differ as their lengths do: the variance is that of all of them
-    together. Dropout is off and frozen parts are left alone. The model is left in evaluation mode.
+    while training goes well. This is ``torch.optim.swa_utils.update_bn`` for clips that a model
+    runs in groups of unequal size (by length), whose means may differ as their lengths do: the
+    variance is that of all of them together. Dropout is off and frozen parts are left alone. The
+    model is left in evaluation mode.
     """
     norms = live_batch_norms(model)
     model.eval()

@@ -48,7 +48,7 @@ class Logbook:
         write_json(self.folder / "config.json", config)
 
     def write_folds(self, folds: list[list[str]]) -> None:
-        """``folds.json``: speakers of each fold, for --folds_file of other runs."""
+        """``folds.json``: speakers of each fold, for --n_folds of other runs."""
         write_json(self.folder / "folds.json", {"folds": folds})
 
     def write_epoch(self, history: list[dict[str, Any]]) -> None:

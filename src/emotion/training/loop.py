@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from emotion import distributed, registry
@@ -53,7 +52,6 @@ class Engine:
     augmentation: Augmentation = field(default_factory=Augmentation)
     amp: torch.dtype | None = None
     scaler: torch.amp.GradScaler | None = None
-    ema: AveragedModel | None = None
     micro_batch: int = 1 << 30
     clip_norm: float = 0.0
     seed: int = 0
@@ -199,7 +197,7 @@ def accumulate_gradient(engine: Engine, inputs: Batch, soft: Tensor) -> Tensor:
 
 
 def update_weights(engine: Engine) -> None:
-    """Unscale, clip, step the optimizer once, the schedule once, and the averaged weights."""
+    """Unscale, clip, step the optimizer once and the schedule once."""
     if engine.scaler:
         engine.scaler.unscale_(engine.optimizer)
     for parameter in engine.held:
@@ -215,8 +213,6 @@ def update_weights(engine: Engine) -> None:
         engine.optimizer.step()
     engine.optimizer.zero_grad(set_to_none=True)
     engine.schedule.step()
-    if engine.ema is not None:
-        engine.ema.update_parameters(engine.model)
 
 
 class _LossWatch:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, make_dataclass
 
 from emotion import registry
 from emotion.command_line import flag
-from emotion.machine import cores
 
 ALL_FOLDS = 0
 
@@ -12,6 +11,11 @@ ALL_FOLDS = 0
 def number_or_all(text: str) -> int:
     """A fold's number; ``ALL_FOLDS`` for "all"."""
     return ALL_FOLDS if text == "all" else int(text)
+
+
+def number_or_file(text: str) -> int | str:
+    """A number of folds, or a file that lists them."""
+    return int(text) if text.isdecimal() else text
 
 
 @dataclass
@@ -22,20 +26,18 @@ class General:
         "", "what to train", "what", (*registry.modalities(), registry.FUSED), required=True
     )
     exp_name: str = flag("default", "name of the run: logs/<mode>/<exp_name>/", "what")
-    target: str = flag(
-        "own",
-        "label that a single mode learns: its own (the speech label for speech, the face label for "
-        "face, integrated for text) or the integrated one",
-        "what",
-        ("own", "integrated"),
-    )
-
     extend: list[str] = flag(  # noqa: RUF009
         [], "Python files of one's own that bring features, encoders or fusions", "what", type=str
     )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "data")
     logs_dir: str = flag("", "where runs go; logs/ beside the script", "data")
-    n_folds: int = flag(0, "folds of a corpus without official splits; 0 for none", "data", low=0)
+    n_folds: int | str = flag(
+        0,
+        "folds of a corpus without official splits, balanced by clips; or a JSON file that lists "
+        'them: {"folds": [[speakers], ...]}; 0 for none',
+        "data",
+        type=number_or_file,
+    )
     fold: int = flag(
         1,
         "from 1: test on this one, validate on another, train on the rest; all: one after another",
@@ -51,7 +53,6 @@ class General:
         low=1,
         several=True,
     )
-    folds_file: str = flag("", 'JSON {"folds": [[speakers], ...]}; balanced folds without', "data")
     num_workers: int = flag(
         16, "loader processes per rank, at most one per core", "data", low=0, high=1024
     )
@@ -107,20 +108,7 @@ class General:
     optim: str = flag("adamw", "optimizer", "optimization", ("adamw", "sgd"))
     warmup: float = flag(1.0, "epochs of linear warmup before the cosine", "optimization", low=0.0)
     weight_decay: float = flag(1e-5, "not of norms and biases", "optimization", low=0.0)
-    ema: float = flag(
-        0.0,
-        "decay of averaged weights, such as 0.999; 0 is none",
-        "optimization",
-        low=0.0,
-        high=0.99999,
-    )
     amp: bool = flag(False, "mixed precision: bf16 where there is, else fp16", "optimization")
-    compile: bool = flag(
-        False,
-        "torch.compile the training steps: a minute or two at the start, then a third more clips/s "
-        "for EfficientNet on a CPU; on one device, wants a C++ compiler",
-        "optimization",
-    )
     seed: int = flag(
         0,
         "of everything random; several numbers are as many runs",
@@ -132,7 +120,6 @@ class General:
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )
-    threads: int = flag(cores(), "CPU threads", "running", low=1, high=1024)
     refit: bool = flag(
         False,
         "when the best epoch is known, train once more on training and validation clips together "
@@ -140,7 +127,6 @@ class General:
         "running",
     )
     resume: bool = flag(False, "go on from last.pth, or start where there is none", "running")
-    overwrite: bool = flag(False, "replace a run of the same name", "running")
 
 
 def _of_modalities() -> type:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from emotion import distributed, recipe, registry
 from emotion.data.examples import speakers_by_fold
@@ -17,7 +16,7 @@ from emotion.data.faults import told_in_one_line
 from emotion.errors import UserError
 from emotion.files import refuse_links, remove_partial_files
 from emotion.locking import HeldError, only_run_in
-from emotion.machine import allow_tf32
+from emotion.machine import allow_tf32, threads
 from emotion.models.checkpoint import best_checkpoint
 from emotion.models.devices import choose_device, parallelise, place
 from emotion.models.evaluate import Predictions
@@ -67,7 +66,7 @@ def train(options: TrainOptions) -> int:
     Raises:
         UserError: flags, features or weights that do not fit; a loss that is no longer finite.
     """
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads())
     device = choose_device(options.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -193,7 +192,7 @@ def _begin(
         check_same_clips(folder, task, state)
     distributed.barrier()
     if distributed.is_main():
-        claim_folder(folder, options, state)
+        claim_folder(folder, state)
     model = build_initial_model(options, task)
     loaders = Loaders(task, options, device)
     if state is None:
@@ -243,16 +242,16 @@ def run_folder(options: TrainOptions) -> Path:
     return Path(options.logs_dir or HOME / "logs") / options.mode / name
 
 
-def claim_folder(folder: Path, options: TrainOptions, state: RunState | None) -> None:
-    """Make the run folder; a run that is there is continued, replaced or left alone.
+def claim_folder(folder: Path, state: RunState | None) -> None:
+    """Make the run folder; a run that is there is continued or left alone.
 
     Raises:
         UserError: it holds a run and the flags do not say what to do with it.
     """
-    if state is None and (folder / "last.pth").is_file() and not options.overwrite:
+    if state is None and (folder / "last.pth").is_file():
         raise UserError(
-            f"{folder}: holds a run; give --resume True to go on with it, --overwrite True to "
-            "replace it, or another --exp_name"
+            f"{folder}: holds a run; give --resume True to go on with it, or another --exp_name, "
+            "or remove the folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)  # of a run that was killed while it wrote
@@ -284,12 +283,9 @@ def build_engine(
     beside = max(len(task.targets) - 1, 1)
     weights = dict.fromkeys(task.targets, options.lam / beside) | {task.main_head: 1.0}
     amp = amp_dtype(device) if options.amp else None
-    ema = None
-    if options.ema > 0:
-        ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(options.ema))
     engine = Engine(
         model=model,
-        parallel=parallelise(model, device, options.compile),
+        parallel=parallelise(model, device),
         loss=EmotionLoss(
             task.targets,
             weights,
@@ -310,7 +306,6 @@ def build_engine(
         ),
         amp=amp,
         scaler=torch.amp.GradScaler(device.type) if amp == torch.float16 else None,
-        ema=ema,
         clip_norm=CLIP_NORM,
         seed=options.seed,
     )
@@ -343,12 +338,11 @@ def _check_finite(predictions: Predictions, epoch: int) -> None:
 
 
 def validation_model(engine: Engine, loaders: Loaders) -> nn.Module:
-    """The weights to judge (averaged ones, if any), with batch-norm statistics of their own."""
-    model = engine.ema.module if engine.ema is not None else engine.model
-    if live_batch_norms(model):
+    """The model to judge, its batch-norm statistics estimated anew."""
+    if live_batch_norms(engine.model):
         with engine.autocast():
-            reestimate_batch_norm(model, loaders.clean_training_batches(BN_SAMPLES))
-    return model
+            reestimate_batch_norm(engine.model, loaders.clean_training_batches(BN_SAMPLES))
+    return engine.model
 
 
 def _micro_batch(options: TrainOptions, engine: Engine, loaders: Loaders) -> int:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from emotion import distributed, registry
 from emotion.clock import whole_steps
 from emotion.data.dataset import FeatureDataset, collate, readers_of
-from emotion.data.examples import TARGETS, Example, Folds, Parts, load_parts
+from emotion.data.examples import TARGETS, Example, Folds, Parts, fold_count, load_parts
 from emotion.data.faults import Ledger
 from emotion.data.sampling import EvalBatches, TrainBatches
 from emotion.errors import UserError
@@ -258,14 +258,15 @@ def speakers_of(examples: list[Example]) -> list[str]:
 def _folds(options: TrainOptions) -> Folds | None:
     if not options.n_folds:
         return None
-    if options.n_folds < 3 or options.fold > options.n_folds:
+    count = fold_count(options.n_folds)
+    if count < 3 or options.fold > count:
         raise UserError("--n_folds wants 3 or more (test, validation, train), --fold one of them")
-    if options.valid_fold >= options.n_folds:
+    if options.valid_fold >= count:
         raise UserError(
-            f"--valid_fold {options.valid_fold}: of {options.n_folds} folds one is tested; give 1 "
-            f"to {options.n_folds - 1}"
+            f"--valid_fold {options.valid_fold}: of {count} folds one is tested; give 1 to "
+            f"{count - 1}"
         )
-    return Folds(options.n_folds, options.fold, options.folds_file, options.valid_fold)
+    return Folds(options.n_folds, options.fold, options.valid_fold)
 
 
 def choose_recipe(options: TrainOptions, store: FeatureStore, n_classes: int) -> Recipe:
@@ -355,8 +356,8 @@ def _shape(store: FeatureStore, records: list[tuple[str, Record]], feature: str)
 
 
 def _fitted(options: TrainOptions, recipe: Recipe, parts: Parts) -> Recipe:
-    """With the width of a training crop, where a spectrogram is read: as given, or that of the
-    weights that the run starts from, or such that one training clip in 20 is cut to it.
+    """With the width of a training crop, where a spectrogram is read: that of the weights that the
+    run starts from, or such that one training clip in 20 is cut to it.
     """
     return replace(
         recipe,
@@ -370,8 +371,6 @@ def _fitted(options: TrainOptions, recipe: Recipe, parts: Parts) -> Recipe:
 
 
 def _crop(options: TrainOptions, part: Part, parts: Parts) -> int:
-    if part.reading.speech_frames:
-        return whole_steps(part.reading.speech_frames)
     if getattr(options, f"{part.modality}_load_weights"):
         given = _given(options, part.modality).recipe
         if part.modality in given.modalities:  # else the weights do not fit, as will be said
@@ -389,8 +388,6 @@ def _targets(options: TrainOptions, recipe: Recipe, parts: Parts) -> dict[str, s
     }
     if recipe.fusion:
         return {"integrated": "integrated", **(own if options.lam > 0 else {})}
-    if options.target == "integrated":
-        return {options.mode: "integrated"}
     return {options.mode: own.get(options.mode, "integrated")}
 
 

@@ -20,11 +20,9 @@ from emotion.training.setup import Task
 MAY_CHANGE = {  # flags that may differ when a run goes on: none of them changes a number
     "num_workers",
     "resume",
-    "overwrite",
     "features_dir",
     "logs_dir",
     "device",
-    "threads",
     "micro_batch",  # which ``RunState.restore`` looks at
 }
 
@@ -57,8 +55,6 @@ class RunState:
         engine.schedule.load_state_dict(self.saved["schedule"])
         if engine.scaler:
             engine.scaler.load_state_dict(self.saved["scaler"])
-        if engine.ema is not None:
-            engine.ema.load_state_dict(self.saved["ema"])
         before = int(self.saved["micro_batch"])
         if micro_batch == "auto":
             engine.micro_batch = before
@@ -81,7 +77,7 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
         return None
     checkpoint = load_checkpoint(path)
     if checkpoint.training is None:
-        raise UserError(f"{path}: holds no training state; give --overwrite True to start again")
+        raise UserError(f"{path}: holds no training state; remove it to start again")
     try:
         training = dict(checkpoint.training)
         before = dict(training.pop("options"))
@@ -108,9 +104,7 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
 
 def damaged(path: Path, error: Exception) -> UserError:
     """What to say of a last.pth that cannot be gone on from."""
-    return UserError(
-        f"{path}: damaged ({first_line(error)[:120]}); give --overwrite True to start again"
-    )
+    return UserError(f"{path}: damaged ({first_line(error)[:120]}); remove it to start again")
 
 
 def check_same_clips(folder: Path, task: Task, state: RunState) -> None:
@@ -131,7 +125,7 @@ def check_same_clips(folder: Path, task: Task, state: RunState) -> None:
             told = "" if name == "clips" else f" ({_told(before)}; now {_told(found)})"
             raise UserError(
                 f"{folder}: the {what} of {task.store.root} have changed since it was "
-                f"trained{told}; give another --exp_name, or --overwrite True to start again"
+                f"trained{told}; give another --exp_name, or remove {folder} to start again"
             )
 
 
@@ -161,7 +155,6 @@ def save_state(
         "optimizer": engine.optimizer.state_dict(),
         "schedule": engine.schedule.state_dict(),
         "scaler": engine.scaler.state_dict() if engine.scaler else {},
-        "ema": engine.ema.state_dict() if engine.ema is not None else {},
         "micro_batch": engine.micro_batch,
         "clips": fingerprint(task.parts),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from emotion.data.examples import fold_count
 from emotion.errors import UserError
 from emotion.files import read_json, write_json
 from emotion.training.ensemble import ensemble_scores
@@ -33,7 +34,7 @@ def members(options: TrainOptions) -> list[TrainOptions]:
         return [options]
     if options.fold == ALL_FOLDS and not options.n_folds:
         raise UserError("--fold all: of how many? give --n_folds")
-    if swept["valid_fold"] and max(swept["valid_fold"]) >= options.n_folds:
+    if swept["valid_fold"] and max(swept["valid_fold"]) >= fold_count(options.n_folds):
         raise UserError(
             f"--valid_fold {max(swept['valid_fold'])}: all but one of --n_folds {options.n_folds} "
             "can validate; give lower numbers, or more folds"
@@ -49,7 +50,7 @@ def members(options: TrainOptions) -> list[TrainOptions]:
 
 def _swept(options: TrainOptions) -> dict[str, list[int]]:
     """The values of each flag that there is a run for, nothing where there is one value."""
-    every = list(range(1, options.n_folds + 1)) or [ALL_FOLDS]
+    every = list(range(1, fold_count(options.n_folds) + 1)) or [ALL_FOLDS]
     given = {name: getattr(options, name) for name in SWEPT}
     several = {name: value if isinstance(value, list) else [] for name, value in given.items()}
     return several | ({"fold": every} if options.fold == ALL_FOLDS else {})
