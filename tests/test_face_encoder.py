@@ -599,6 +599,22 @@ def test_a_network_that_has_moved_is_given_again(store, corpus, networks, tmp_pa
     assert first == again
 
 
+def test_a_recording_is_answered_by_windows_whoever_reads_it(store, corpus, tmp_path):
+    run = run_of(store.root, tmp_path, "face", face_features="tiny", n_epoch=1)
+    flags = {"input": [str(next((corpus / "val").glob("009*")))], "timeline": True, "window": 0.5}
+    answered = []
+    for workers in (0, 1):
+        output = tmp_path / f"{workers}.csv"
+        options = PredictOptions(
+            weights=[str(run)], output=str(output), hop=0.25, num_workers=workers, **flags
+        )
+        assert predict(options) == 0
+        answered.append([(row["start"], row["Emotion"]) for row in rows_of(output)])
+    assert answered[0] == answered[1]
+    seen = [bool(emotion) for _, emotion in answered[0]]
+    assert seen == [True, True, False, False]  # the face leaves after half a second
+
+
 def test_training_names_what_there_is(store, tmp_path):
     said = refused(store.root, tmp_path, "face", face_features="clip")
     assert "--face_features clip" in said

@@ -79,6 +79,10 @@ class Extractor:
         }
         self._tools: dict[str, Any] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the networks: another process opens those that it wants."""
+        return vars(self) | {"_tools": {}}
+
     def tools(self, name: str) -> Any:
         """The networks of one feature."""
         if name not in self._tools:
