@@ -177,7 +177,7 @@ def test_a_folder_of_an_earlier_version_is_one_that_is_not_aligned(corpus, tmp_p
 def test_a_model_is_shown_crops_as_it_was_trained_on(corpus, tmp_path):
     store = FeatureStore(tmp_path / "features")
     assert preprocess(options(corpus, store.root, align=True)) == 0
-    flags = {"face_model": "resnet3d", "face_frames": 4, "face_size": 32}
+    flags = {"face_model": "resnet3d", "face_size": 32}
     weights = make_checkpoint(tmp_path, "face", features=PLAIN | {"face_align": True}, **flags)
     given = {"probabilities": True}
     (of_file,) = answers_of(
