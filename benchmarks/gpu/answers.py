@@ -116,14 +116,13 @@ class Long(NamedTuple):
 
     def window(self, span: Span) -> ClipFeatures:
         """Faces as a recording cuts them, and the spectrogram of the same time."""
-        record, values = self.recording.window(span)
+        clip = self.recording.window(span)
         first, last = round(span.start / FRAME_SECONDS), round(span.end / FRAME_SECONDS)
         speech = self.log_mel[:, first:last]
-        states = record.states | {"speech": "ok"}
-        facts = record.facts | {"start": 0.0, "frames": speech.shape[1]}
-        return ExtractedClip(
-            record._replace(states=states, facts=facts), values | {"speech": speech}
-        )
+        states = clip.record.states | {"speech": "ok"}
+        facts = clip.record.facts | {"start": 0.0, "frames": speech.shape[1]}
+        record = clip.record._replace(states=states, facts=facts)
+        return ExtractedClip(record, clip.values | {"speech": speech})
 
 
 class Silent(Media):

@@ -52,12 +52,12 @@ FULL = Sizes(
     exports=1,
     commands=("speech", "text", "face", "multimodal"),
     budgets={
-        "modes": 125,
+        "modes": 110,
         "parallel": 40,
         "preprocessing": 60,
-        "answers": 100,
-        "commands": 100,
-        "costs": 60,
+        "answers": 95,
+        "commands": 95,
+        "costs": 80,
     },
 )
 DRY = Sizes(

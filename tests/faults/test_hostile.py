@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from emotion import registry
 from emotion.corpora.loading import load_corpus
 from emotion.data.dataset import FeatureDataset
 from emotion.data.examples import Example
@@ -17,7 +18,6 @@ from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.inputs.words import TextError, read_word_embeddings
 from emotion.models.checkpoint import FORMAT, KEYS, load_checkpoint
 from emotion.records import Record
-from emotion.registry import FEATURES
 from tests.features import make_features
 from tests.recipes import recipe_of
 
@@ -86,9 +86,11 @@ def objects(path, bomb):
             np.save(file, array, allow_pickle=True)
 
 
-RECORD = Record("clip", "clip", "", "", "", "", 1.0, dict.fromkeys(FEATURES, "ok"), {})
+RECORD = Record(
+    "clip", "clip", "", "", "", "", 1.0, dict.fromkeys(registry.feature_names(), "ok"), {}
+)
 READERS = {
-    **{name: lambda clip, name=name: clip.read(name) for name in FEATURES},
+    **{name: lambda clip, name=name: clip.read(name) for name in registry.feature_names()},
     "clock": lambda clip: clip.read_with("video", read_clock),
 }
 
