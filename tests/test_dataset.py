@@ -13,7 +13,7 @@ from emotion.data.dataset import FeatureDataset, collate
 from emotion.data.examples import load_examples
 from emotion.data.sampling import EvalBatches, TrainBatches
 from emotion.errors import UserError
-from emotion.frozen.vggface import read_clock
+from emotion.inputs.crop_vectors import read_clock
 from emotion.inputs.feature import Window
 from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
 from emotion.inputs.store import StoredClip

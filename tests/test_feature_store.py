@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from emotion.errors import UserError
 from emotion.files import remove_partial_files, write_atomic
-from emotion.frozen.vggface import read_clock
+from emotion.inputs.crop_vectors import read_clock
 from emotion.inputs.faces import FaceTrack, encode_jpeg
 from emotion.inputs.store import FORMAT, Failure, FeatureStore, StoredClip
 from emotion.inputs.vectors import Vectors, without_times

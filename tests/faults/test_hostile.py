@@ -13,7 +13,8 @@ from emotion.corpora.loading import load_corpus
 from emotion.data.dataset import FeatureDataset
 from emotion.data.examples import Example
 from emotion.errors import UserError
-from emotion.frozen.vggface import FaceEmbedder, read_clock
+from emotion.frozen.vggface import FaceEmbedder
+from emotion.inputs.crop_vectors import read_clock
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.inputs.words import TextError, read_word_embeddings
 from emotion.models.checkpoint import FORMAT, KEYS, load_checkpoint
