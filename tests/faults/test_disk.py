@@ -40,7 +40,7 @@ def disk(tmp_path):
     """A folder on a disk of its own, or None."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "faults", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "faults", str(folder)]
     try:
         done = subprocess.run(mount, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
