@@ -19,7 +19,7 @@ def reverse_class_names(store):
 
 def change_settings(store):
     description = store.read_description()
-    description["settings"]["denoise"] = "wiener"
+    description["settings"]["text"] = "another encoder"
     store.write_description({k: v for k, v in description.items() if k != "format"})
 
 
@@ -63,6 +63,16 @@ def test_it_is_refused_in_a_line_that_says_what_changed(tmp_path, monkeypatch, t
     assert "--exp_name" in message
     assert f"remove {run} to start again" in message
     assert (run / "last.pth").read_bytes() == before
+
+
+def test_features_that_are_added_meanwhile_are_none_of_its_business(tmp_path, monkeypatch):
+    store = make_features(tmp_path / "features")
+    run = stopped(store.root, tmp_path / "logs", monkeypatch, step=5, n_epoch=2)
+    description = store.read_description()
+    description["settings"] |= {"denoise": "wiener", "speech:whisper-base": {"source": "x"}}
+    store.write_description({k: v for k, v in description.items() if k != "format"})
+    assert train(options_of(store.root, tmp_path / "logs", n_epoch=2, resume=True)) == 0
+    assert len(metrics_of(run)) == 2
 
 
 # -- which epoch is the best ----------------------------------------------------------------------

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from emotion import registry
 from emotion.data.examples import Parts
 from emotion.errors import UserError, first_line
+from emotion.inputs.feature import SOURCE
 from emotion.models.checkpoint import describe, load_checkpoint, prune, save_checkpoint
 from emotion.models.met import describe_met
 from emotion.telling import note
@@ -115,18 +117,35 @@ def check_same_clips(folder: Path, task: Task, state: RunState) -> None:
     """
     now = {
         "class names": task.class_names,
-        "settings of preprocessing": task.feature_settings,
+        "settings of preprocessing": _settings_read(task, task.feature_settings),
         "clips, labels or speakers": fingerprint(task.parts),
     }
     names = ("class_names", "features", "clips")
     for (what, found), name in zip(now.items(), names, strict=True):
         before = state.saved.get(name, found)  # a run of an earlier version does not say
+        if name == "features" and isinstance(before, dict):
+            before = _settings_read(task, before)
         if before != found:
             told = "" if name == "clips" else f" ({_told(before)}; now {_told(found)})"
             raise UserError(
                 f"{folder}: the {what} of {task.store.root} have changed since it was "
                 f"trained{told}; give another --exp_name, or remove {folder} to start again"
             )
+
+
+def _settings_read(task: Task, settings: dict[str, Any]) -> dict[str, Any]:
+    """Of the settings of a features folder those that decide what the run reads: features that are
+    added to the folder meanwhile are none of its business, but copies of its own are.
+    """
+    names = {"corpus"}
+    for part in task.recipe.parts:
+        names |= {*registry.feature(part.feature).settings}
+        names |= {*registry.copies_of(part.feature, settings)}
+    read = {name: settings.get(name) for name in sorted(names)}
+    return {
+        name: value | {SOURCE: ""} if isinstance(value, dict) else value
+        for name, value in read.items()
+    }
 
 
 def _told(value: Any) -> str:
