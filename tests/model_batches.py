@@ -1,11 +1,16 @@
 """Made-up batches for the tests of the models."""
 
+import pytest
 import torch
 from torch import nn
 
 from emotion.clock import FRAME_SECONDS, STEP_FRAMES, STEP_SECONDS
+from emotion.models.devices import computes_in_bfloat16
 from emotion.records import Batch, Clock, Stream
 
+needs_bfloat16 = pytest.mark.skipif(
+    not computes_in_bfloat16(), reason="this CPU does not compute in bfloat16"
+)
 N_CLASSES = 7
 TEXT_DIM = 20
 

@@ -565,7 +565,7 @@ def test_trained_on_vectors_a_file_is_answered_as_its_features_are(
     name, model, store, corpus, tmp_path
 ):
     run = run_of(
-        store.root, tmp_path, "face", face_features=name, face_model=model, n_epoch=1,
+        store.root, tmp_path, "face", features=[name], face_model=model, n_epoch=1,
         learning_rate=1e-2,
     )  # fmt: skip
     files = [str(path) for path in sorted((corpus / "val").glob("*.mp4"))]
@@ -579,7 +579,7 @@ def test_trained_on_vectors_a_file_is_answered_as_its_features_are(
 
 
 def test_a_network_that_has_moved_is_given_again(store, corpus, networks, tmp_path):
-    run = run_of(store.root, tmp_path, "face", face_features="tiny", n_epoch=1)
+    run = run_of(store.root, tmp_path, "face", features=["tiny"], n_epoch=1)
     files = [str(next((corpus / "val").glob("004*")))]
     (first,) = answers(run, tmp_path, "first", input=files)
     moved, hidden = str(tmp_path / "tiny.onnx"), f"{networks['tiny']}.away"
@@ -600,7 +600,7 @@ def test_a_network_that_has_moved_is_given_again(store, corpus, networks, tmp_pa
 
 
 def test_a_recording_is_answered_by_windows_whoever_reads_it(store, corpus, tmp_path):
-    run = run_of(store.root, tmp_path, "face", face_features="tiny", n_epoch=1)
+    run = run_of(store.root, tmp_path, "face", features=["tiny"], n_epoch=1)
     flags = {"input": [str(next((corpus / "val").glob("009*")))], "timeline": True, "window": 0.5}
     answered = []
     for workers in (0, 1):
@@ -616,6 +616,6 @@ def test_a_recording_is_answered_by_windows_whoever_reads_it(store, corpus, tmp_
 
 
 def test_training_names_what_there_is(store, tmp_path):
-    said = refused(store.root, tmp_path, "face", face_features="clip")
-    assert "--face_features clip" in said
+    said = refused(store.root, tmp_path, "face", features=["clip"])
+    assert "--features clip" in said
     assert "face:small face:tiny" in said

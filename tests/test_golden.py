@@ -50,7 +50,6 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_three_steps_of_every_mode_end_where_they_did(folder, name):
-    """Other processors add in another order, and Adam's first steps make much of little."""
     found, stored = golden_run(name, folder), json.loads(STORED.read_text())[name]
     assert found["train_loss"] == pytest.approx(stored["train_loss"], rel=2e-3)
     assert found["valid_loss"] == pytest.approx(stored["valid_loss"], rel=5e-3)

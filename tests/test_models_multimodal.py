@@ -21,6 +21,7 @@ from tests.model_batches import (
     alone,
     crop_batch,
     feature_batch,
+    needs_bfloat16,
     only,
     settle,
     without,
@@ -157,6 +158,7 @@ def test_evaluation_is_deterministic(batch):
         assert torch.equal(model(batch)["integrated"], model(batch)["integrated"])
 
 
+@needs_bfloat16
 def test_bfloat16_autocast_trains_without_nan(model, batch):
     model.train()
     with torch.autocast("cpu", torch.bfloat16):

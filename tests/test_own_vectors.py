@@ -164,7 +164,7 @@ def test_functionals_are_one_vector_a_clip(folder, tmp_path):
     settings = store.read_description()["settings"]
     assert settings[name] == f"opensmile {opensmile.__version__}"
     run = run_of(
-        store.root, tmp_path, "speech", n_epoch=1, speech_features="eGeMAPSv02",
+        store.root, tmp_path, "speech", n_epoch=1, features=["eGeMAPSv02"],
         speech_model="linear",
     )  # fmt: skip
     from_features = answers_of(run, tmp_path, features_dir=str(store.root), split="test")

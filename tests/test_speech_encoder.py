@@ -220,7 +220,7 @@ def test_trained_on_states_a_file_is_answered_as_its_features_are(
     model, store, corpus, tmp_path, monkeypatch
 ):
     run = run_of(
-        store.root, tmp_path, "speech", speech_features="tiny-whisper", speech_model=model,
+        store.root, tmp_path, "speech", features=["tiny-whisper"], speech_model=model,
         n_epoch=2, learning_rate=1e-2,
     )  # fmt: skip
     files = sorted((corpus / "val").glob("*.mp4"))
@@ -257,8 +257,8 @@ def test_speaker_norms_reach_vectors_and_their_copies(store):
 
 
 def test_training_names_what_there_is(store, tmp_path):
-    said = refused(store.root, tmp_path, "speech", speech_features="wavlm")
-    assert "--speech_features wavlm" in said
+    said = refused(store.root, tmp_path, "speech", features=["wavlm"])
+    assert "--features wavlm" in said
     assert "speech:tiny-whisper" in said
 
 

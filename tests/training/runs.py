@@ -11,7 +11,7 @@ from emotion.training.options import TrainOptions
 from emotion.training.run import train
 
 
-def options_of(features, logs, mode="text", **flags):
+def options_of(folder, logs, mode="text", **flags):
     settings = {
         "exp_name": "run",
         "n_epoch": 3,
@@ -20,20 +20,20 @@ def options_of(features, logs, mode="text", **flags):
         "pretrained": "false",
         **flags,
     }
-    return TrainOptions(mode=mode, features_dir=str(features), logs_dir=str(logs), **settings)
+    return TrainOptions(mode=mode, features_dir=str(folder), logs_dir=str(logs), **settings)
 
 
-def run_of(features, logs, mode="text", **flags):
+def run_of(folder, logs, mode="text", **flags):
     """Train; the run folder."""
-    options = options_of(features, logs, mode, **flags)
+    options = options_of(folder, logs, mode, **flags)
     assert train(options) == 0
     return logs / mode / options.exp_name
 
 
-def refused(features, logs, mode="text", **flags):
+def refused(folder, logs, mode="text", **flags):
     """The one line that a user gets."""
     with pytest.raises(UserError) as caught:
-        train(options_of(features, logs, mode, **flags))
+        train(options_of(folder, logs, mode, **flags))
     message = str(caught.value)
     assert "\n" not in message
     return message

@@ -40,6 +40,30 @@ def choose_device(choice: str) -> torch.device:
     return torch.device("cuda", local_rank())
 
 
+def mixed_precision(device: torch.device) -> torch.dtype | None:
+    """What ``--amp True`` computes in: bf16 where the device can (many CPUs do), fp16 on older
+    GPUs, nothing but float32 on a CPU without it, with a note.
+    """
+    if device.type == "cuda":
+        fine = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fine else torch.float16
+    if computes_in_bfloat16():
+        return torch.bfloat16
+    if distributed.is_main():
+        note("--amp True: this CPU does not compute in bfloat16; float32 is used")
+    return None
+
+
+def computes_in_bfloat16() -> bool:
+    """Whether this CPU does: oneDNN refuses an LSTM in it where the processor lacks AVX-512."""
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            nn.LSTM(1, 1)(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
+
+
 def loader_workers(wanted: int) -> int:
     """At most one worker a core and rank, with a note where that is fewer than wanted."""
     most = cores()

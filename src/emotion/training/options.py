@@ -57,6 +57,13 @@ class General:
         16, "loader processes per rank, at most one per core", "data", low=0, high=1024
     )
 
+    features: list[str] = flag(  # noqa: RUF009
+        [],
+        "which features, where a modality has several, such as speech:whisper-base; the first that "
+        "its network can read without",
+        "model",
+        type=str,
+    )
     fusion: str = flag("aligned", "how modalities are joined", "model", tuple(registry.FUSIONS))
     pretrained: str = flag(
         "auto",
@@ -130,9 +137,7 @@ class General:
 
 
 def _of_modalities() -> type:
-    """The general flags, and three for each modality: its network, the features that this reads,
-    and weights to start from.
-    """
+    """The general flags, and two for each modality: its network, and weights to start from."""
     fields = []
     for name in registry.modalities():
         choices = ("auto", *registry.encoders_of(name))
@@ -140,11 +145,7 @@ def _of_modalities() -> type:
             "auto", "network; auto takes the first whose features are there", "model", choices
         )
         weights = flag("", "checkpoint or run folder (its best)", "model")
-        features = flag(
-            "auto", "which features: a name such as whisper-base, where there are several", "model"
-        )
-        fields += [(f"{name}_model", str, model), (f"{name}_features", str, features)]
-        fields += [(f"{name}_load_weights", str, weights)]
+        fields += [(f"{name}_model", str, model), (f"{name}_load_weights", str, weights)]
     made = make_dataclass("General", fields, bases=(General,))
     made.__module__, made.__doc__ = __name__, General.__doc__
     return made

@@ -18,7 +18,7 @@ from emotion.files import refuse_links, remove_partial_files
 from emotion.locking import HeldError, only_run_in
 from emotion.machine import allow_tf32, threads
 from emotion.models.checkpoint import best_checkpoint
-from emotion.models.devices import choose_device, parallelise, place
+from emotion.models.devices import choose_device, mixed_precision, parallelise, place
 from emotion.models.evaluate import Predictions
 from emotion.networks.model import backbone_of, encoder_of
 from emotion.networks.standard import learn_standards
@@ -282,7 +282,7 @@ def build_engine(
     schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
     beside = max(len(task.targets) - 1, 1)
     weights = dict.fromkeys(task.targets, options.lam / beside) | {task.main_head: 1.0}
-    amp = amp_dtype(device) if options.amp else None
+    amp = mixed_precision(device) if options.amp else None
     engine = Engine(
         model=model,
         parallel=parallelise(model, device),
@@ -311,13 +311,6 @@ def build_engine(
     )
     engine.micro_batch = _micro_batch(options, engine, loaders)
     return engine
-
-
-def amp_dtype(device: torch.device) -> torch.dtype:
-    """bf16 where the device computes in it (CPUs too), else fp16."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
-    return torch.bfloat16
 
 
 def dropout_seed(seed: int, epoch: int) -> int:

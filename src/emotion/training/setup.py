@@ -20,7 +20,7 @@ from emotion.data.faults import Ledger
 from emotion.data.sampling import EvalBatches, TrainBatches
 from emotion.errors import UserError
 from emotion.inputs.feature import agree
-from emotion.inputs.store import FeatureStore, StoredClip
+from emotion.inputs.store import FeatureStore
 from emotion.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from emotion.models.devices import loader_workers
 from emotion.models.evaluate import to_device
@@ -34,8 +34,8 @@ from emotion.networks.model import (
 from emotion.paths import HOME
 from emotion.processes import end_with_parent
 from emotion.recipe import Part, Recipe
-from emotion.records import Batch, Record
-from emotion.telling import note
+from emotion.records import Batch
+from emotion.training.choice import choose_recipe
 from emotion.training.options import TrainOptions
 from emotion.training.sweep import run_names
 
@@ -267,92 +267,6 @@ def _folds(options: TrainOptions) -> Folds | None:
             f"{count - 1}"
         )
     return Folds(options.n_folds, options.fold, options.valid_fold)
-
-
-def choose_recipe(options: TrainOptions, store: FeatureStore, n_classes: int) -> Recipe:
-    """The model that the flags ask for, of the features that there are."""
-    fused = options.mode == registry.FUSED
-    wanted = registry.modalities() if fused else (options.mode,)
-    records = [(split, r) for split in store.splits() for r in store.read_manifest(split)]
-    there = {name for _, r in records for name, state in r.states.items() if state == "ok"}
-    if fused:  # a modality that a folder has nothing of is none of the model's
-        known = {
-            registry.feature_line(n).modality for n in registry.feature_names(there) if n in there
-        }
-        wanted = tuple(m for m in wanted if m in known) or wanted
-    parts = tuple(_part(options, modality, store, records, there) for modality in wanted)
-    if not fused:
-        return Recipe(options.mode, n_classes, parts)
-    module = registry.load("FUSIONS", options.fusion)
-    join = registry.pick(registry.options_class(module), options)
-    return Recipe(options.mode, n_classes, parts, options.fusion, join)
-
-
-def _part(
-    options: TrainOptions,
-    modality: str,
-    store: FeatureStore,
-    records: list[tuple[str, Record]],
-    there: set[str],
-) -> Part:
-    """One modality's features and encoder."""
-    choice = getattr(options, f"{modality}_model")
-    encoder, feature = _choose(modality, choice, getattr(options, f"{modality}_features"), there)
-    *layers, width = _shape(store, records, feature)
-    read, network = registry.load("FEATURES", feature), registry.load("ENCODERS", encoder)
-    return Part(
-        modality=modality,
-        feature=feature,
-        width=width,
-        reading=registry.pick(registry.options_class(read), options),
-        encoder=encoder,
-        network=registry.pick(registry.options_class(network), options),
-        layers=layers[0] if layers else 1,
-    )
-
-
-def _choose(modality: str, choice: str, features: str, there: set[str]) -> tuple[str, str]:
-    """An encoder and the features that it reads; auto takes the first that has some.
-
-    Raises:
-        UserError: there are no features of the name that is given.
-    """
-    encoders = registry.encoders_of(modality) if choice == "auto" else [choice]
-    pairs = [
-        (encoder, feature)
-        for encoder in encoders
-        for feature in registry.features_of(modality, registry.ENCODERS[encoder].kind, there)
-        if features in ("auto", feature, feature.partition(registry.FAMILY)[2])
-        and (features != "auto" or registry.COPY not in feature)
-    ]
-    if not pairs:
-        raise UserError(_no_features(modality, choice, features, there))
-    chosen = next((pair for pair in pairs if pair[1] in there), pairs[0])
-    others = len({feature for _, feature in pairs}) > 1
-    if choice == "auto" and others and distributed.is_main():
-        reason = "is present" if chosen[1] in there else "would be read"
-        note(f"--{modality}_model auto: {chosen[0]}, because the feature {chosen[1]} {reason}")
-    return chosen
-
-
-def _no_features(modality: str, choice: str, features: str, there: set[str]) -> str:
-    """Why features of a name cannot be read."""
-    names = [n for n in registry.feature_names(there) if n in there]
-    own = [name for name in names if registry.feature_line(name).modality == modality]
-    reader = "" if choice == "auto" else f" that --{modality}_model {choice} reads"
-    return (
-        f"--{modality}_features {features}: the folder has none of that name{reader}, only "
-        f"{' '.join(own) or 'none'}; run preprocess.py with the flag that makes them"
-    )
-
-
-def _shape(store: FeatureStore, records: list[tuple[str, Record]], feature: str) -> tuple[int, ...]:
-    """Of a step, seen from the first clip that has any; (1,) where none has."""
-    made = registry.feature(feature)
-    for split, record in records:
-        if record.state(feature) == "ok":
-            return made.shape(StoredClip(store, split, record).read(feature))
-    return (1,)
 
 
 def _fitted(options: TrainOptions, recipe: Recipe, parts: Parts) -> Recipe:
