@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from benchmarks.costs import row
-from emotion.inputs.face_states import open_network
+from emotion.inputs.face_states import kept_of, open_network
 from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.store import FeatureStore, StoredClip
 
@@ -57,9 +57,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("networks", nargs="+")
+    parser.add_argument("networks", nargs="+", help="as --face_encoder of preprocess.py")
     parser.add_argument("--features_dir", type=Path, required=True)
-    parser.add_argument("--face_output", default="", help="as of preprocess.py")
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     tracks = tracks_of(FeatureStore(options.features_dir))
@@ -70,10 +69,16 @@ def main() -> None:
     print(f"{len(crops)} crops of {len(tracks)} clips; to decode one takes {decoding:.2f} ms")
     print(row(["network", "output", "values", "ms a crop", "bytes of 6 s"]))
     for source in options.networks:
-        network = open_network(source, options.face_output, "auto", "cpu")
+        network = open_network(*kept_of(source), "cpu")
         width = network.embed(crops[:1]).shape[1]
         spent = milliseconds(lambda n=network: n.embed(crops), len(crops), options.rounds)
-        cells = [Path(source).name, network.output, width, f"{spent:.2f}", 2 * width * ROWS + 128]
+        cells = [
+            Path(network.source).name,
+            network.output,
+            width,
+            f"{spent:.2f}",
+            2 * width * ROWS + 128,
+        ]
         print(row([str(cell) for cell in cells]))
 
 

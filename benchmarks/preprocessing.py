@@ -146,9 +146,8 @@ def quality(clip: Path, fast: Fast, reference: Reference, wanted: np.ndarray) ->
     """Faces, crops and log-mel of the fast path against the reference's, over the whole clip."""
     info = probe(clip)
     times = np.arange(0, info.duration, 8 * FRAME_SECONDS)
-    stored_at = fast.extractor.settings["jpeg_quality"]
     detector = fast.extractor.tools("video")
-    track = faces.track_faces(times, read_frames(clip, times), detector, stored_at)
+    track = faces.track_faces(times, read_frames(clip, times), detector)
     frames = list(read_frames(clip, times))
     expected = [None if frame is None else reference.look(frame) for frame in frames]
     found = [face is not None for face in expected]

@@ -39,7 +39,7 @@ def answer(session: InferenceSession, metadata: dict, path: Path) -> str:
         waveform = read_waveform(path)
     except (MediaError, IndexError):
         return "has no sound that can be read"
-    speech = extract_speech(waveform, metadata["features"]["denoise"])
+    speech = extract_speech(waveform)
     if speech is None:
         return "has no voice in it"
     log_mel = speech.log_mel.T.astype(np.float32)[None]  # (1, frames, 128)

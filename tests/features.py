@@ -21,7 +21,6 @@ from emotion.records import Record
 START = 0.32  # seconds of silence before the trimmed speech
 EVERY = ("speech", "video", "embedding", "text")
 SETTINGS = {
-    "denoise": "none",
     "face_stride": 8,
     "face_clock": "clip",
     "vggface": "0123abcd",

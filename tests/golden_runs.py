@@ -29,12 +29,12 @@ FUSED = {"coeff": 0, "batch_size": 4}
 CROPS = {"face_model": "resnet3d", "face_size": 32}
 RUNS = {
     "speech B0": {"mode": "speech", "coeff": 0},
-    "speech statistics": {
-        "mode": "speech", "pooling": "statistics", "stride": 16, "downsample": 2,
+    "speech small": {
+        "mode": "speech", "speech_model": "efficientnet_small",
         "vtlp": 0.1,
     },
     "speech by speaker": {
-        "mode": "speech", "pooling": "statistics", "stride": 8,
+        "mode": "speech", "speech_model": "efficientnet_small",
         "normalise": "speaker",
     },
     "text": {"mode": "text"},

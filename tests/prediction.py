@@ -14,9 +14,7 @@ from tests.features import SETTINGS
 from tests.recipes import recipe_of
 
 PLAIN = {
-    "denoise": "none",
     "face_stride": 8,
-    "jpeg_quality": 95,
     "face_clock": "clip",
     "vggface": None,
     "audio": "percentile",

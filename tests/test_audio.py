@@ -16,7 +16,6 @@ from emotion.inputs.audio import (
     frame_levels,
     log_mel_spectrogram,
     trim_interval,
-    wiener_denoise,
 )
 from tests.media import noise, silence, tone
 
@@ -138,21 +137,19 @@ def test_silence_has_no_speech(waveform):
     assert extract_speech(waveform.astype(np.float32)) is None
 
 
-@pytest.mark.parametrize("denoise", ["none", "wiener"])
-def test_samples_that_are_no_numbers_count_as_silence(denoise):
+def test_samples_that_are_no_numbers_count_as_silence():
     waveform = tone(1.0)
     broken = waveform.copy()
     broken[4000:4100] = np.nan
     broken[5000], broken[6000] = np.inf, -np.inf
     waveform[4000:4100] = waveform[5000] = waveform[6000] = 0.0
-    speech, expected = extract_speech(broken, denoise), extract_speech(waveform, denoise)
+    speech, expected = extract_speech(broken), extract_speech(waveform)
     np.testing.assert_array_equal(speech.log_mel, expected.log_mel)
     assert np.isfinite(speech.log_mel).all()
 
 
-@pytest.mark.parametrize("denoise", ["none", "wiener"])
-def test_one_sample_is_one_frame(denoise):
-    speech = extract_speech(np.array([0.5], np.float32), denoise)
+def test_one_sample_is_one_frame():
+    speech = extract_speech(np.array([0.5], np.float32))
     assert speech.log_mel.shape == (128, 1)
     assert np.isfinite(speech.log_mel).all()
 
@@ -165,39 +162,12 @@ def test_one_sample_is_one_frame(denoise):
         ),
         max_size=40,
     ),
-    st.sampled_from(["none", "wiener"]),
 )
-def test_any_samples_give_none_or_values_from_zero_to_one(samples, denoise):
-    speech = extract_speech(np.repeat(np.array(samples, np.float32), 50), denoise)
+def test_any_samples_give_none_or_values_from_zero_to_one(samples):
+    speech = extract_speech(np.repeat(np.array(samples, np.float32), 50))
     if speech is not None:
         assert speech.log_mel.min() >= 0
         assert speech.log_mel.max() <= 1
-
-
-# -- denoising -----------------------------------------------------------------------------------
-
-
-def test_wiener_stays_finite_where_there_is_digital_silence():
-    waveform = np.concatenate([tone(0.2), silence(0.2), tone(0.2)])
-    denoised = wiener_denoise(waveform)
-    assert denoised.dtype == np.float32
-    assert np.isfinite(denoised).all()
-    assert (denoised[4800:5000] == 0).all()
-    assert (wiener_denoise(silence(0.2)) == 0).all()  # scipy's own answer is NaN
-
-
-def test_wiener_takes_noise_off_and_leaves_a_tone():
-    hiss, clean = noise(1.0, amplitude=0.02), tone(1.0, 200)
-    assert np.std(wiener_denoise(hiss)) < 0.8 * np.std(hiss)
-    assert np.std(wiener_denoise(clean)) == pytest.approx(np.std(clean), rel=0.02)
-
-
-def test_denoising_is_used_when_asked_for():
-    waveform = tone(0.5) + noise(0.5, amplitude=0.01)
-    plain, denoised = extract_speech(waveform), extract_speech(waveform, "wiener")
-    assert plain.log_mel.shape == denoised.log_mel.shape
-    high = slice(100, 128)  # the filter smooths: the high bands fall
-    assert denoised.log_mel[high].mean() < plain.log_mel[high].mean() - 0.01
 
 
 @pytest.mark.parametrize("samples", [300, 2048, 50_000, 1_100_000])

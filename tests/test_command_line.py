@@ -70,7 +70,7 @@ def test_defaults_are_those_of_the_design():
 def test_preprocess_needs_no_flags():
     options = parse(PreprocessOptions, "", [])
     assert (options.corpus, options.data_dir, options.features_dir) == ("qia2020", "", "")
-    assert (options.denoise, options.face_stride, options.max_failures) == ("none", 8, 5.0)
+    assert (options.face_stride, options.max_failures) == (8, 5.0)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def feed(sample):
         ("text", {}),
         ("face", {}),
         ("speech", {}),
-        ("speech", {"downsample": 2, "stride": 16}),
+        ("speech", {"speech_model": "efficientnet_small"}),
         ("multimodal", {"fusion": "aligned"}),
         ("multimodal", {"fusion": "decoder"}),
         ("multimodal", {"fusion": "concat", "multitask": True}),
@@ -98,7 +98,7 @@ def test_every_mode_answers_as_torch_does(tmp_path, monkeypatch, capsys, mode, o
             np.testing.assert_allclose(found[row["FileID"]], wanted, atol=1e-5)
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["class_names"]) == list(EMOTIONS)
-    assert json.loads(metadata["features"])["denoise"] == "none"
+    assert json.loads(metadata["features"])["audio"]
     assert metadata["mode"] == mode
 
 

@@ -117,7 +117,7 @@ def test_a_tilted_face_is_upright_in_its_crop(detector, degrees):
     frame = tilted(degrees)
     angles = {}
     for align in (False, True):
-        track = track_faces(np.array([0.0]), [frame], detector, 95, align=align)
+        track = track_faces(np.array([0.0]), [frame], detector, align=align)
         seen = detector.detect(cv2.copyMakeBorder(track.decode()[0], *[80] * 4, 1))
         across, down = seen.eyes[1] - seen.eyes[0]
         angles[align] = abs(np.degrees(np.arctan2(down, across)))
@@ -134,7 +134,7 @@ def test_eyes_between_two_detections_move_with_time():
             return next(face for shown, face in drawings.values() if shown is frame)
 
     frames = [frame for frame, _ in drawings.values()]
-    track = track_faces(np.arange(4.0), frames, AtTheEnds(), 95, 3, align=True)
+    track = track_faces(np.arange(4.0), frames, AtTheEnds(), 3, align=True)
     for crop in track.decode():
         np.testing.assert_allclose(dots(crop), WANTED, atol=3.0)
 

@@ -106,7 +106,7 @@ def test_rows_without_a_face_repeat_the_embedding_of_their_crop(vggface_weights)
 
     first, _, third = crops()
     frames = [first, plain(0, 160, 160), plain(0, 160, 160), third]
-    faces = track_faces(np.arange(4.0), frames, FirstAndLast(), 95, detect_every=1)
+    faces = track_faces(np.arange(4.0), frames, FirstAndLast(), detect_every=1)
     assert faces.found.tolist() == [True, False, False, True]
     embeddings = embed_faces(faces, FaceEmbedder(vggface_weights))
     assert embeddings.shape == (4, 512)

@@ -277,7 +277,7 @@ def test_other_inputs_and_outputs_are_told_in_a_line(tmp_path):
     assert "its inputs are image tensor(float)" in told(given)
     best = [*flat, node("ArgMax", ["out"], ["best"])]
     said = told(of_nodes(path, best, ["N", 3, 8, 8]), "best")
-    assert "--face_output best is int64 (1, 192)" in said
+    assert "the output best is int64 (1, 192)" in said
 
 
 def test_files_that_are_none_and_flags_that_do_not_fit_are_told_in_a_line(tmp_path, monkeypatch):
@@ -532,15 +532,15 @@ def test_another_network_of_the_same_name_is_refused(corpus, networks, store, tm
     with pytest.raises(UserError, match="were made with face:tiny"):
         preprocessed(corpus, store.root, [other])
     with pytest.raises(UserError, match="were made with face:tiny"):
-        preprocessed(corpus, store.root, [networks["tiny"]], face_output="logits")
+        preprocessed(corpus, store.root, [networks["tiny"] + ":logits"])
 
 
 def test_flags_that_do_not_fit_are_told_in_a_line(networks, tmp_path):
     again = shutil.copytree(networks["small"], tmp_path / "tiny")
     for flags, said in (
         ({"face_encoder": [networks["tiny"], str(again)]}, "two encoders are called face:tiny"),
-        ({"face_encoder": [networks["small"]], "face_output": "a"}, "--face_output is for ONNX"),
-        ({"face_scale": "raw"}, "--face_scale is for ONNX"),
+        ({"face_encoder": [networks["small"] + ":a"]}, "--face_encoder .*:a: an ONNX file may"),
+        ({"face_encoder": [networks["tiny"] + ":raw:unit"]}, "may be followed by one output"),
         ({"face_encoder": ["a@b.onnx"]}, "the name a@b has an @"),
     ):
         with pytest.raises(UserError, match=said):

@@ -11,12 +11,11 @@ from emotion.inputs.faces import (
     FaceDetector,
     choose_face,
     crop_face,
-    encode_jpeg,
     overlap,
     track_faces,
 )
 from emotion.inputs.mtcnn import _suppress_nested
-from tests.media import face_box, paste_portrait, plain, portrait
+from tests.media import face_box, paste_portrait, plain
 
 GREY = plain(90, width=320, height=200)
 SMALL, LARGE = 130, 190  # heights of the portrait
@@ -37,7 +36,7 @@ def with_faces(*places):
 
 def track(frames, detector, detect_every=3):
     times = 1.0 + 0.128 * np.arange(len(frames))
-    return track_faces(times, iter(frames), detector, 95, detect_every)
+    return track_faces(times, iter(frames), detector, detect_every)
 
 
 class Counted:
@@ -297,8 +296,3 @@ def test_rows_and_size_of_decoded_crops_can_be_chosen():
     crops = faces.decode(np.array([2, 0, 2]), size=112)
     assert crops.shape == (3, 112, 112, 3)
     assert crops.mean(axis=(1, 2, 3)).round().tolist() == [150, 50, 150]
-
-
-def test_jpeg_quality_is_used():
-    picture = portrait(160)
-    assert len(encode_jpeg(picture, 30)) < 0.5 * len(encode_jpeg(picture, 95))

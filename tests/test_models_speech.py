@@ -11,7 +11,7 @@ from efficientnet_pytorch import EfficientNet
 from efficientnet_pytorch.utils import url_map
 
 from emotion.errors import UserError
-from emotion.networks.attention import AttentionPooling, MeanPooling, masked_softmax
+from emotion.networks.attention import AttentionPooling, StatisticsPooling, masked_softmax
 from emotion.networks.efficientnet import SpectrogramEncoder, build_network, load_pretrained
 from emotion.networks.model import build_model
 from emotion.recipe import describe, restore
@@ -45,13 +45,13 @@ def sounds(speech, lengths=None, present=None):
     return Batch({"speech": Stream(speech.transpose(1, 2), mask, time)})
 
 
-def speech_model(pooling="attention", coeff=0, **flags):
+def speech_model(kind="efficientnet", coeff=0, **flags):
     torch.manual_seed(0)
-    recipe = recipe_of("speech", N_CLASSES, coeff=coeff, pooling=pooling, **flags)
+    recipe = recipe_of("speech", N_CLASSES, coeff=coeff, speech_model=kind, **flags)
     return build_model(recipe).eval()
 
 
-def settled(kind="attention"):
+def settled(kind="efficientnet"):
     return settle(speech_model(kind), sounds(torch.rand(4, 128, 96)))
 
 
@@ -126,11 +126,10 @@ def test_batch_norm_keeps_up_with_short_runs():
 @pytest.mark.parametrize(
     ("kind", "width", "pool"),
     [
-        ("attention", 32, 1),
-        ("attention", 128, 1),
-        ("mean", 128, 1),
-        ("attention", 128, 2),
-        ("statistics", 128, 1),
+        ("efficientnet", 32, 1),
+        ("efficientnet", 128, 1),
+        ("efficientnet", 128, 2),
+        ("efficientnet_small", 128, 2),
     ],
 )
 def test_a_clip_is_answered_alike_alone_and_beside_longer_ones(kind, width, pool):
@@ -165,7 +164,8 @@ def test_a_short_clip_is_run_at_the_fixed_width_in_training_and_evaluation():
 
 
 def test_statistics_are_the_mean_and_deviation_of_all_places_of_the_map():
-    model = settled("statistics")
+    model = settled("efficientnet_small")
+    model.encoder.downsample = 1
     speech = torch.rand(2, 128, 96)
     with torch.no_grad():
         places = model.encoder.network.extract_features(speech.unsqueeze(1)).flatten(2)
@@ -197,16 +197,17 @@ def test_a_network_that_ends_early_is_the_first_part_of_the_whole(coeff, stride)
 
 @pytest.mark.parametrize(("stride", "pool"), [(8, 1), (16, 1), (16, 2), (16, 4), (8, 2)])
 def test_a_step_is_32_frames_whatever_the_network_halves(stride, pool):
-    model = speech_model(stride=stride, downsample=pool)
+    encoder = SpectrogramEncoder(build_network(0, stride), 32, pool, stride).eval()
     for frames in (32, 96, 160):
-        sequence = model.encode(sounds(torch.rand(2, 128, frames)))
+        sequence = encoder(sounds(torch.rand(2, 128, frames)).streams["speech"])
         assert sequence.values.shape == (2, frames // 32, 1280)
         assert sequence.values.std(dim=0).max() > 0
 
 
 @pytest.mark.parametrize("frames", [32, 96, 128])
 def test_pooling_the_spectrogram_makes_the_image_smaller_and_keeps_the_clock(frames):
-    model = speech_model(downsample=2)
+    model = speech_model()
+    model.encoder.downsample = 2
     shapes = []
     model.encoder.network._conv_stem.register_forward_pre_hook(
         lambda _, inputs: shapes.append(inputs[0].shape[2:])
@@ -300,8 +301,8 @@ def test_masked_softmax_of_nothing_is_zeros_and_not_nan(dtype):
 
 
 def test_pooling_of_nothing_is_zeros():
-    model = speech_model("mean")
-    assert isinstance(model.head.pooling, MeanPooling)
+    model = speech_model("efficientnet_small")
+    assert isinstance(model.head.pooling, StatisticsPooling)
     batch = sounds(torch.rand(1, 128, 32), present=[False])
     torch.testing.assert_close(model(batch)["speech"][0], model.head.classifier.bias)
     assert model.attention(batch)["speech"].weights.tolist() == [[0.0]]

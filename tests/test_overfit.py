@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 CROPS = {"face_model": "resnet3d", "face_size": 32}
 MODES = {  # what is trained, and for how many epochs of two steps at which learning rate
     "speech": ({"mode": "speech"}, 12, 1e-3),
-    "speech_mean": ({"mode": "speech", "pooling": "mean"}, 12, 1e-3),
+    "speech_small": ({"mode": "speech", "speech_model": "efficientnet_small"}, 12, 1e-3),
     "face": ({"mode": "face"}, 6, 4e-3),
     "face_video": ({"mode": "face", **CROPS}, 4, 3e-4),
     "face_mlstm_fcn": ({"mode": "face", "face_model": "mlstm_fcn"}, 6, 4e-3),

@@ -148,7 +148,7 @@ def test_features_and_files_give_the_same_answers(media, tmp_path, capsys):
     shutil.copytree(media, corpus / "test", ignore=shutil.ignore_patterns("00004*"))
     options = PreprocessOptions(
         data_dir=str(corpus), features_dir=str(tmp_path / "features"), vggface_weights="none",
-        num_workers=0, jpeg_quality=PLAIN["jpeg_quality"],
+        num_workers=0,
     )  # fmt: skip
     assert preprocess(options) == 0
     weights = make_checkpoint(
@@ -374,11 +374,11 @@ def test_inputs_that_are_none_are_refused(features, media, tmp_path):
 
 def test_features_made_otherwise_are_refused(features, tmp_path):
     flags = {"features_dir": str(features), "split": "test"}
-    other = {"denoise": "wiener", "face_stride": 8, "vggface": "0123abcd"}
+    other = {"audio": "of old", "face_stride": 8, "vggface": "0123abcd"}
     speech = make_checkpoint(tmp_path, "speech", features=other)
-    assert "made with denoise none" in refusal(speech, tmp_path, **flags)
+    assert "made with audio" in refusal(speech, tmp_path, **flags)
     text = make_checkpoint(tmp_path, "text", features=other)
-    assert len(answers_of(text, tmp_path, **flags)) == 14  # denoising is nothing to words
+    assert len(answers_of(text, tmp_path, **flags)) == 14  # how speech is cut is nothing to words
 
 
 def test_a_damaged_feature_is_an_empty_row(features, tmp_path, capsys):

@@ -185,11 +185,11 @@ def test_too_many_failures_are_told_by_the_last_shard_alone(corpus, tmp_path):
     assert codes == [0, 1]
 
 
-def test_merge_only_writes_the_lists_of_what_is_there(corpus, done, tmp_path, capsys):
+def test_merging_alone_writes_the_lists_of_what_is_there(corpus, done, tmp_path, capsys):
     features = tmp_path / "features"
     preprocess(options(corpus, features, shard="1/2"))
     capsys.readouterr()
-    assert preprocess(options(corpus, features, merge_only=True)) == 0
+    assert preprocess(options(corpus, features, shard="merge")) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("qia2020: 4 clips, 0 extracted now, ")
     assert "note: 4 clips are not extracted yet\n" in captured.err
@@ -200,14 +200,14 @@ def test_merge_only_writes_the_lists_of_what_is_there(corpus, done, tmp_path, ca
     assert contents(features) == done
 
 
-def test_merge_only_merges_what_shards_left_apart(corpus, done, tmp_path, monkeypatch):
+def test_merging_alone_merges_what_shards_left_apart(corpus, done, tmp_path, monkeypatch):
     features = tmp_path / "features"
     monkeypatch.setattr("emotion.preprocessing.run.merge", lambda *a, **k: {})  # killed before it
     for number in (1, 2):
         preprocess(options(corpus, features, shard=f"{number}/2"))
     monkeypatch.undo()
     assert not (features / "train" / "manifest.csv").exists()
-    assert preprocess(options(corpus, features, merge_only=True)) == 0
+    assert preprocess(options(corpus, features, shard="merge")) == 0
     assert contents(features) == done
 
 

@@ -130,7 +130,7 @@ def test_a_microphone_that_is_turned_up_changes_no_answer(tmp_path, monkeypatch)
 
 
 def test_the_onnx_example_refuses_what_it_cannot_normalise(tmp_path):
-    weights = make_checkpoint(tmp_path, "speech", normalise="speaker", stride=8)
+    weights = make_checkpoint(tmp_path, "speech", normalise="speaker")
     made_up = tmp_path / "model.onnx"
     predict(options_of(weights, tmp_path, export=str(made_up)))
     done = subprocess.run(

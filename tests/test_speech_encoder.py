@@ -96,8 +96,8 @@ def preprocessed(corpus, folder, whisper, **flags):
 @pytest.fixture(scope="module")
 def store(corpus, whisper, tmp_path_factory):
     """Features with the states of both layers, and a copy played faster."""
-    flags = {"speech_layers": [1, 2], "speech_speeds": [1.25]}
-    return preprocessed(corpus, tmp_path_factory.mktemp("made") / "features", whisper, **flags)
+    folder = tmp_path_factory.mktemp("made") / "features"
+    return preprocessed(corpus, folder, f"{whisper}:1,2", speech_speeds=[1.25])
 
 
 def test_whisper_at_thirty_seconds_is_the_librarys_own(whisper):
@@ -209,7 +209,7 @@ def test_features_are_added_to_a_folder_that_is_there(corpus, whisper, wav2vec, 
 def test_another_encoder_of_the_same_name_is_refused(store, corpus, whisper, tmp_path):
     other = make_whisper(tmp_path / "tiny-whisper", seed=1)
     with pytest.raises(UserError, match="were made with speech:tiny-whisper"):
-        preprocessed(corpus, store.root, other, speech_layers=[1, 2], speech_speeds=[1.25])
+        preprocessed(corpus, store.root, f"{other}:1,2", speech_speeds=[1.25])
     settings = store.read_description()["settings"]["speech:tiny-whisper"]
     assert agree(settings, settings | {"source": "elsewhere"})
     assert not agree(settings, settings | {"fingerprint": "elsewhere"})
@@ -266,9 +266,9 @@ def test_what_cannot_be_used_is_told_in_a_line(whisper, tmp_path, monkeypatch):
     options = PreprocessOptions(speech_encoder=[str(tmp_path)])
     with pytest.raises(UserError, match=f"--speech_encoder {tmp_path}: not a speech encoder"):
         describe(options)
-    options = PreprocessOptions(speech_encoder=[whisper], speech_layers=[3])
-    with pytest.raises(UserError, match=r"--speech_layers 3: .* has only 2"):
-        describe(options)
+    for layers, said in (("3", "it has only 2 layers"), ("last", "after the colon stand layers")):
+        with pytest.raises(UserError, match=f"--speech_encoder .*:{layers}: {said}"):
+            describe(PreprocessOptions(speech_encoder=[f"{whisper}:{layers}"]))
     twice = shutil.copytree(whisper, tmp_path / "again" / "tiny-whisper")
     options = PreprocessOptions(speech_encoder=[whisper, str(twice)])
     with pytest.raises(UserError, match="two encoders are called speech:tiny-whisper"):

@@ -77,7 +77,7 @@ def test_several_layers_are_averaged_and_named(tiny):
 
 @needs_transformers
 def test_more_layers_than_there_are_is_refused(tiny):
-    with pytest.raises(UserError, match=r"--text_layers 3: .* has only 2"):
+    with pytest.raises(UserError, match=r"--text_encoder .*:3: it has only 2"):
         TextEncoder(str(tiny), layers=3, device="cpu")
 
 

@@ -53,7 +53,7 @@ def modes(sizes: Sizes) -> dict[str, dict[str, Any]]:
     fused = {**speech, "mode": "multimodal", "coeff": sizes.coeff}
     sequence = {"batch_size": sizes.sequence_batch}
     crops = {"face_model": "resnet3d", "batch_size": sizes.crop_batch, "face_size": sizes.face_size}
-    small = {"pooling": "statistics", "stride": 16, "downsample": 2}
+    small = {"speech_model": "efficientnet_small"}
     return {
         f"speech B{sizes.coeff}": {**speech, "coeff": sizes.coeff},
         "speech statistics": {**speech, **small},

@@ -149,7 +149,7 @@ def extract(film: Film, tools: Tools) -> tuple[np.ndarray, np.ndarray, float]:
     started = time.perf_counter()
     times = np.arange(len(frames)) * EVERY
     every = detect_every(FACE_STRIDE)
-    track = track_faces(times, frames, tools.detector, JPEG_QUALITY, every)
+    track = track_faces(times, frames, tools.detector, every)
     if not shows_face(track.found):
         raise AssertionError(f"no face is found in film {film.seed}")
     embedding = embed_faces(track, tools.embedder)

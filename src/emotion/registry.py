@@ -76,6 +76,7 @@ ENCODERS: dict[str, EncoderLine] = {  # auto takes the first whose features are 
     "efficientnet_lite0": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
     "efficientnet_lite1": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
     "efficientnet_lite2": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_lite"),
+    "efficientnet_small": EncoderLine(SPECTROGRAM, "emotion.networks.efficientnet_small"),
     "resnet3d": EncoderLine(CROPS, "emotion.networks.resnet3d"),
     "mlstm_fcn": EncoderLine(VECTORS, "emotion.networks.mlstm_fcn"),
     "mlp": EncoderLine(VECTORS, "emotion.networks.mlp"),

@@ -168,7 +168,7 @@ def test_a_reader_that_is_killed_costs_its_clip(tmp_path, tally):
     for name in ("talk.1", "talk.2"):
         write_clip(clips / f"{name}.wav", None, VOICE)
     long_sound(clips / "talk.15.wav", seconds=14_000)
-    weights = make_checkpoint(tmp_path, "speech", pooling="statistics", features=PLAIN)
+    weights = make_checkpoint(tmp_path, "speech", speech_model="efficientnet_small", features=PLAIN)
     output = tmp_path / "answers.csv"
     command = ["predict.py", "--weights", str(weights), "--input", str(clips), "--output"]
     command += [str(output), "--num_workers", "1", "--threads", "1"]

@@ -104,9 +104,8 @@ def test_clips_that_are_gone_or_new_leave_and_join_the_manifest(own, capsys):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"denoise": "wiener"}, "denoise none, now it is wiener"),
         ({"face_stride": 4}, "face_stride 8, now it is 4"),
-        ({"jpeg_quality": 90}, "jpeg_quality 88, now it is 90"),
+        ({"align": True}, "face_align False, now it is True"),
     ],
 )
 def test_other_settings_are_refused_and_change_nothing(own, changes, reason):

@@ -1,4 +1,4 @@
-"""Encoders that start from weights: their own learning rate, and epochs in which they stay."""
+"""Encoders that start from weights: their own learning rate; a second training with validation."""
 
 import json
 
@@ -33,11 +33,6 @@ def moved(few, tmp_path, words, **flags):
     return max(float((after[name] - before[name]).abs().max()) for name in before)
 
 
-def test_a_frozen_epoch_moves_nothing_and_the_next_one_does(few, words, tmp_path):
-    assert moved(few, tmp_path / "held", words, freeze_epochs=2) == 0.0
-    assert moved(few, tmp_path / "half", words, freeze_epochs=1) > 0.0
-
-
 def test_a_backbone_learns_at_its_own_rate(few, words, tmp_path):
     whole = moved(few, tmp_path / "whole", words, n_epoch=1, warmup=0.0)
     tenth = moved(few, tmp_path / "tenth", words, n_epoch=1, warmup=0.0, backbone_lr=0.1)
@@ -46,9 +41,8 @@ def test_a_backbone_learns_at_its_own_rate(few, words, tmp_path):
     assert tenth == pytest.approx(whole / 10, rel=0.2)  # Adam's first steps have the rate's size
 
 
-@pytest.mark.parametrize("flags", [{"backbone_lr": 0.1}, {"freeze_epochs": 1}])
-def test_without_weights_there_is_no_backbone(few, tmp_path, flags):
-    assert "parts that start from weights" in refused(few, tmp_path, **flags)
+def test_without_weights_there_is_no_backbone(few, tmp_path):
+    assert "parts that start from weights" in refused(few, tmp_path, backbone_lr=0.1)
 
 
 # -- refit ----------------------------------------------------------------------------------------

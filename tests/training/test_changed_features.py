@@ -69,7 +69,7 @@ def test_features_that_are_added_meanwhile_are_none_of_its_business(tmp_path, mo
     store = make_features(tmp_path / "features")
     run = stopped(store.root, tmp_path / "logs", monkeypatch, step=5, n_epoch=2)
     description = store.read_description()
-    description["settings"] |= {"denoise": "wiener", "speech:whisper-base": {"source": "x"}}
+    description["settings"] |= {"face_stride": 3, "speech:whisper-base": {"source": "x"}}
     store.write_description({k: v for k, v in description.items() if k != "format"})
     assert train(options_of(store.root, tmp_path / "logs", n_epoch=2, resume=True)) == 0
     assert len(metrics_of(run)) == 2

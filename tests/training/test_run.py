@@ -82,7 +82,7 @@ def test_config_holds_flags_what_they_came_to_and_where_it_ran(finished, feature
     assert config["options"]["learning_rate"] == 1e-2
     assert config["options"]["mode"] == "text"
     assert config["resolved"]["clips"] == {"train": 8, "val": 7, "test": 0}
-    assert config["resolved"]["features"]["denoise"] == "none"
+    assert config["resolved"]["features"]["audio"]
     assert config["resolved"]["targets"] == {"text": "integrated"}
     assert config["versions"].keys() >= {"python", "torch", "numpy"}
     assert config["hardware"]["cpus"] == 1

@@ -72,7 +72,7 @@ class FaceOnnx:
         self.input = self._read_input()
         self.scale = self._read_scale(model) if scale == "auto" else scale
         if self.input.type is np.uint8 and not self.scale.startswith("raw"):
-            raise UserError(f"--face_scale {scale}: {source} takes whole numbers; give raw")
+            raise UserError(f"{FLAG} {source}:{scale}: it takes whole numbers; give raw")
         self.output = self._choose(output)
 
     def embed(self, crops: np.ndarray) -> np.ndarray:
@@ -134,7 +134,7 @@ class FaceOnnx:
         except Exception as error:  # of the runtime, or of a network that gives no numbers
             raise self._useless(f"fails on a picture ({first_line(error)})") from error
         if output and output not in vectors:
-            raise self._useless(f"--face_output {output} is {_shape(answers[output])}")
+            raise self._useless(f"the output {output} is {_shape(answers[output])}")
         if not vectors:
             told = ", ".join(f"{name} {_shape(answer)}" for name, answer in answers.items())
             raise self._useless(f"its outputs are {told}")
@@ -192,7 +192,7 @@ def _reveal(source: str, model: Any, output: str) -> str:
     if output and output not in there:
         if not any(output in node.output for node in nodes):
             raise UserError(
-                f"--face_output {output}: {source} makes nothing of that name; its outputs are "
+                f"{FLAG} {source}:{output}: it makes nothing of that name; its outputs are "
                 f"{' '.join(there)}"
             )
         model.graph.output.add(name=output)

@@ -49,7 +49,7 @@ class Functionals(VectorFeature):
         self.name = name
         self.set = name.partition(registry.FAMILY)[2]
         self.folder = name.replace(":", "_")
-        self.settings = (name, "audio", "denoise")
+        self.settings = (name, "audio")
         self.reasons = {
             "absent": "has no audio",
             "silent": "has no voice: it is silent",

@@ -64,7 +64,7 @@ class SpeechStates:
         there = model.config.num_hidden_layers
         self.layers = layers or spread_layers(there)
         if max(self.layers) > there:
-            raise UserError(f"--speech_layers {max(self.layers)}: {source} has only {there}")
+            raise UserError(f"{FLAG} {source}:{max(self.layers)}: it has only {there} layers")
         self.fingerprint = fingerprint(model)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device

@@ -42,7 +42,7 @@ class TextEncoder:
         self.layers = layers
         there = getattr(self.model.config, "num_hidden_layers", layers)
         if layers > there:
-            raise UserError(f"--text_layers {layers}: {source} has only {there}")
+            raise UserError(f"{FLAG} {source}:{layers}: it has only {there} layers")
         vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
         known_by = fingerprint(self.model, vocabulary)
         self.name = f"{Path(source).name}@{known_by} layers {layers}"

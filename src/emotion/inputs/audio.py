@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.signal
 
 from emotion.clock import HOP_LENGTH, N_MELS, SAMPLE_RATE
 from emotion.lazy import Lazy
@@ -20,7 +19,6 @@ SILENCE_DB = -65.0  # full scale 0: a clip whose level is no higher has no voice
 FLOOR = 1e-12  # of a power, so that its logarithm is finite
 BLOCK_FRAMES = 3750  # a minute
 LOUDEST = 1e9  # full scale 1: the squares of what is louder would soon be infinite
-WIENER_SAMPLES = 3  # scipy's own default window
 
 
 class Speech(NamedTuple):
@@ -32,22 +30,18 @@ class Speech(NamedTuple):
     peak_db: float  # power, full scale 1, of what is 1 in the spectrogram
 
 
-def extract_speech(waveform: np.ndarray, denoise: str = "none") -> Speech | None:
-    """Trim, denoise and transform a clip's sound; None where there is no voice in it.
+def extract_speech(waveform: np.ndarray) -> Speech | None:
+    """Trim and transform a clip's sound; None where there is no voice in it.
 
     Args:
         waveform: float32 (samples,) at 16 kHz, starting at time 0 of the clip.
-        denoise: ``wiener`` or ``none``.
     """
     waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
     waveform = np.clip(waveform, -LOUDEST, LOUDEST)
     if not waveform.size or clip_level(frame_levels(waveform)) <= SILENCE_DB:
         return None
     first, last = trim_interval(waveform)
-    speech = waveform[first:last]
-    if denoise == "wiener":
-        speech = wiener_denoise(speech)
-    log_mel, peak_db = log_mel_spectrogram(speech)
+    log_mel, peak_db = log_mel_spectrogram(waveform[first:last])
     return Speech(log_mel, first / SAMPLE_RATE, last / SAMPLE_RATE, peak_db)
 
 
@@ -88,13 +82,6 @@ def _root_mean_squares(waveform: np.ndarray) -> np.ndarray:
     frames = np.lib.stride_tricks.sliding_window_view(padded, 2 * N_FFT)[::HOP_LENGTH]
     parts = (frames[first : first + BLOCK_FRAMES] for first in range(0, len(frames), BLOCK_FRAMES))
     return np.sqrt(np.concatenate([np.mean(np.square(part), axis=1) for part in parts]))
-
-
-def wiener_denoise(waveform: np.ndarray) -> np.ndarray:
-    """Scipy's Wiener filter; where it divides zero by zero (digital silence) the input stays."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        filtered = scipy.signal.wiener(waveform.astype(np.float64), WIENER_SAMPLES)
-    return np.where(np.isfinite(filtered), filtered, waveform).astype(np.float32)
 
 
 def log_mel_spectrogram(waveform: np.ndarray) -> tuple[np.ndarray, float]:

@@ -31,7 +31,6 @@ class Extraction:
     """What the crops are."""
 
     face_stride: int = flag(8, "mel frames (16 ms) between two face crops", "features", low=1)
-    jpeg_quality: int = flag(88, "of the stored face crops", "features", low=1, high=100)
     align: bool = flag(
         False, "turn the face crops so that the eyes are level and at fixed places", "features"
     )
@@ -60,10 +59,9 @@ class Crops(Feature):
     }
 
     def describe(self, options: Extraction) -> dict[str, Any]:
-        """The spacing and the quality of the crops, and what they cover."""
+        """The spacing of the crops, and what they cover."""
         return {
             "face_stride": options.face_stride,
-            "jpeg_quality": options.jpeg_quality,
             "face_clock": CLOCK,
             "face_align": options.align,
         }
@@ -80,7 +78,7 @@ class Crops(Feature):
         frames = read_frames(media.clip.path, times)
         every = detect_every(settings["face_stride"])
         align = bool(settings.get("face_align"))  # unknown to earlier versions
-        track = track_faces(times, frames, tools, settings["jpeg_quality"], every, align=align)
+        track = track_faces(times, frames, tools, every, align=align)
         if not shows_face(track.found):
             raise Absent("no_face", track)
         return track

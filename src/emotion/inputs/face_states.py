@@ -11,8 +11,9 @@ from typing import Any
 from emotion.command_line import flag
 from emotion.errors import UserError
 from emotion.frozen.face_network import FLAG
-from emotion.frozen.face_onnx import FaceOnnx
+from emotion.frozen.face_onnx import BGR, SCALES, FaceOnnx
 from emotion.frozen.face_transformer import FaceTransformer
+from emotion.frozen.source import read_source
 from emotion.inputs.crop_vectors import CropVectors
 from emotion.inputs.crops import CROP_SETTINGS
 from emotion.inputs.encoder_family import OfEncoder, by_name
@@ -31,27 +32,12 @@ class Extraction:
         [],
         "pretrained networks that are shown the face crops, beside VGG-Face: ONNX files (pip "
         "install -r requirements-onnx.txt), and image encoders such as CLIP, DINOv2 and ViT, by "
-        "folder or by name on the Hugging Face hub (pip install -r requirements-text.txt)",
+        "folder or by name on the Hugging Face hub (pip install -r requirements-text.txt); after a "
+        "colon the output that is kept of an ONNX file, or how it wants its pixels: "
+        "FILE.onnx:penultimate:unit",
         "features",
         type=str,
         predict=True,
-    )
-    face_output: str = flag(
-        "",
-        "what is kept of an ONNX network: an output, a tensor inside, or penultimate, what its "
-        "last linear layer reads; without, the output called embedding or features, else the "
-        "first that is a vector",
-        "features",
-    )
-    face_scale: str = flag(
-        "auto",
-        "how an ONNX network wants its pixels: raw is 0 to 255, unit 0 to 1, signed -1 to 1, bgr "
-        "blue first; auto: as its metadata say, raw where it begins with arithmetic, else imagenet",
-        "features",
-        (
-            *("auto", "imagenet", "raw", "unit", "signed"),
-            *("imagenet_bgr", "raw_bgr", "unit_bgr", "signed_bgr"),
-        ),
     )
 
 
@@ -76,13 +62,14 @@ def describe(options: Extraction) -> dict[str, Any]:
     Raises:
         UserError: one cannot be used, or two would share a folder.
     """
-    sources = [source for source in options.face_encoder if source != VGGFACE]
-    for name in ("face_output", "face_scale"):
-        if getattr(options, name) not in ("", "auto") and not any(map(is_onnx, sources)):
-            raise UserError(f"--{name} is for ONNX files of {FLAG}; leave it out")
+    kept = {
+        place: (output, scale)
+        for place, output, scale in map(kept_of, options.face_encoder)
+        if place != VGGFACE
+    }
     described = {}
-    for name, source in by_name("face", FLAG, sources).items():
-        network = open_network(source, options.face_output, options.face_scale, "cpu")
+    for name, source in by_name("face", FLAG, list(kept)).items():
+        network = open_network(source, *kept[source], "cpu")
         if is_onnx(source):
             note(f"{name}: pixels are scaled as {network.scale}, the output is {network.output}")
         described[name] = {
@@ -92,6 +79,23 @@ def describe(options: Extraction) -> dict[str, Any]:
             "scale": network.scale,
         }
     return described
+
+
+def kept_of(text: str) -> tuple[str, str, str]:
+    """A network as ``--face_encoder`` names it, its output and its scale, which ONNX files have.
+
+    Raises:
+        UserError: it is no ONNX file, or more follows.
+    """
+    place, words = read_source(text)
+    scales = [word for word in words if word.removesuffix(BGR) in SCALES]
+    outputs = [word for word in words if word not in scales]
+    if (words and not is_onnx(place)) or len(scales) > 1 or len(outputs) > 1:
+        raise UserError(
+            f"{FLAG} {text}: an ONNX file may be followed by one output and one of "
+            f"{' '.join(SCALES)}, with {BGR} where blue comes first; nothing else"
+        )
+    return place, *(outputs or [""]), *(scales or ["auto"])
 
 
 def is_onnx(source: str) -> bool:

@@ -13,6 +13,7 @@ from emotion.clock import CROP_SIZE
 from emotion.inputs.face_track import FaceTrack, encode_jpeg
 from emotion.inputs.mtcnn import Mtcnn
 
+JPEG_QUALITY = 88  # of the stored crops
 MARGIN = 1.25  # side of the crop over the longer side of the face box
 DETECTION_SIDE = 360  # pixels of the shorter side at most, when looking for faces
 REGION = 2.5  # side of the region in which the face is looked for again, over the face's own
@@ -106,7 +107,6 @@ def track_faces(
     times: np.ndarray,
     frames: Iterable[np.ndarray | None],
     detector: FaceDetector,
-    jpeg_quality: int,
     detect_every: int = 3,
     *,
     align: bool = False,
@@ -117,7 +117,6 @@ def track_faces(
         times: (F,) seconds.
         frames: F pictures, uint8 (H, W, 3) RGB, or None where there is none.
         detector: finds a face in a frame.
-        jpeg_quality: 1-100.
         detect_every: frames between two sure detections; between, boxes are interpolated, or
             looked for where the two do not agree.
         align: turn the crops so that the eyes are level and at fixed places.
@@ -132,7 +131,7 @@ def track_faces(
             detections.append(face)
             if face is not None and frame is not None:
                 crop = aligned_face(frame, face) if align else crop_face(frame, face.box)
-                jpeg.append(encode_jpeg(crop, jpeg_quality))
+                jpeg.append(encode_jpeg(crop, JPEG_QUALITY))
         time = held[-1][0]
         held.clear()
         return time, detections[-1]

@@ -26,13 +26,6 @@ albumentations = Lazy("albumentations")  # for --brightness above 0 alone
 
 
 @dataclass(frozen=True)
-class Extraction:
-    """What the spectrograms are."""
-
-    denoise: str = flag("none", "denoising of the speech", "features", ("none", "wiener"))
-
-
-@dataclass(frozen=True)
 class Options:
     """How spectrograms are read."""
 
@@ -67,7 +60,7 @@ class LogMel(Feature):
     """See the module."""
 
     name, folder, suffix = "speech", "speech", ".npy"
-    settings = ("denoise", "audio")
+    settings = ("audio",)
     anew = True
     backdrop = "sound"
     facts = ("start", "end", "frames", "peak_db")
@@ -77,9 +70,9 @@ class LogMel(Feature):
         "failed": "has no readable audio",
     }
 
-    def describe(self, options: Extraction) -> dict[str, Any]:
-        """The denoising, and how speech is cut and scaled."""
-        return {"denoise": options.denoise, "audio": ANALYSIS}
+    def describe(self, options: Any) -> dict[str, Any]:
+        """How speech is cut and scaled."""
+        return {"audio": ANALYSIS}
 
     def outdated(self, settings: dict[str, Any]) -> str:
         """Where speech was cut and scaled by another rule."""
@@ -97,7 +90,7 @@ class LogMel(Feature):
             raise Absent("absent")
         if media.is_pause():
             raise Absent("silent")  # scaled to its own level, noise would look like a voice
-        speech = extract_speech(media.waveform, settings["denoise"])
+        speech = extract_speech(media.waveform)
         if speech is None:
             raise Absent("silent")
         media.speech = Interval(speech.start, speech.end, speech.log_mel.shape[1])

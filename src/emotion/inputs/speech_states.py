@@ -19,6 +19,7 @@ from scipy.signal import resample_poly
 from emotion import registry
 from emotion.clock import FRAME_SECONDS, SAMPLE_RATE
 from emotion.command_line import flag
+from emotion.frozen.source import whole_numbers
 from emotion.frozen.speech_states import FLAG, SpeechStates, States
 from emotion.inputs.encoder_family import OfEncoder, by_name
 from emotion.inputs.feature import SOURCE, Absent
@@ -36,17 +37,11 @@ class Extraction:
     speech_encoder: list[str] = flag(  # noqa: RUF009
         [],
         "pretrained speech encoders (Whisper, wav2vec 2.0, HuBERT, WavLM), by folder or by name on "
-        "the Hugging Face hub (pip install -r requirements-text.txt)",
+        "the Hugging Face hub (pip install -r requirements-text.txt); after a colon its layers, as "
+        "in openai/whisper-base:2,3,4, else four of the lower two thirds",
         "features",
         type=str,
         predict=True,
-    )
-    speech_layers: list[int] = flag(  # noqa: RUF009
-        [],
-        "of a speech encoder, from 1; four of the lower two thirds without",
-        "features",
-        type=int,
-        low=1,
     )
     speech_speeds: list[float] = flag(  # noqa: RUF009
         [],
@@ -76,7 +71,7 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.speed = Fraction(self.copy or "1").limit_denominator(100)
-        self.settings = (name, "audio", "denoise")
+        self.settings = (name, "audio")
 
     def load(self, source: str, wanted: dict[str, Any], device: str) -> SpeechStates:
         """The encoder, for the layers that are described."""
@@ -124,8 +119,9 @@ def describe(options: Extraction) -> dict[str, Any]:
         UserError: one cannot be used, or two would share a folder.
     """
     described = {}
-    for name, source in by_name("speech", FLAG, options.speech_encoder).items():
-        encoder = open_encoder(source, tuple(options.speech_layers), "cpu")
+    layers = dict(whole_numbers(FLAG, source) for source in options.speech_encoder)
+    for name, source in by_name("speech", FLAG, list(layers)).items():
+        encoder = open_encoder(source, layers[source], "cpu")
         for speed in dict.fromkeys((1.0, *options.speech_speeds)):
             described[name if speed == 1.0 else f"{name}{registry.COPY}{speed:g}"] = {
                 SOURCE: source,

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from emotion.errors import UserError
-from emotion.frozen.text_encoder import TextEncoder
+from emotion.frozen.source import whole_numbers
+from emotion.frozen.text_encoder import FLAG, TextEncoder
 from emotion.frozen.word_vectors import WordVectors
 from emotion.inputs.store import FeatureStore
 from emotion.inputs.vectors import without_times
@@ -40,7 +41,7 @@ class WordEmbedder(Protocol):
         """float32 (W, D) of each transcript."""
 
 
-def open_embedder(text_encoder: str, text_layers: int, word_vectors: str) -> WordEmbedder | None:
+def open_embedder(text_encoder: str, word_vectors: str) -> WordEmbedder | None:
     """What the flags ask for, or None.
 
     Raises:
@@ -49,7 +50,8 @@ def open_embedder(text_encoder: str, text_layers: int, word_vectors: str) -> Wor
     if text_encoder and word_vectors:
         raise UserError("--text_encoder and --word_vectors: give one of them")
     if text_encoder:
-        return TextEncoder(text_encoder, text_layers)
+        place, layers = whole_numbers(FLAG, text_encoder)
+        return TextEncoder(place, max(layers, default=1))
     return WordVectors(Path(word_vectors)) if word_vectors else None
 
 
@@ -97,14 +99,14 @@ class Transcripts:
 
 
 def transcripts_of(
-    corpus: Corpus, store: FeatureStore, text_encoder: str, text_layers: int, word_vectors: str
+    corpus: Corpus, store: FeatureStore, text_encoder: str, word_vectors: str
 ) -> Transcripts | None:
     """What the flags ask for; a note where a corpus has transcripts and the flags say nothing.
 
     Raises:
         UserError: both are given, or what is given cannot be used, or there are no transcripts.
     """
-    embedder = open_embedder(text_encoder, text_layers, word_vectors)
+    embedder = open_embedder(text_encoder, word_vectors)
     transcripts = sum(bool(clip.transcript) for clip in corpus.clips)
     if embedder and not transcripts:
         raise UserError(

@@ -35,11 +35,9 @@ class Extraction:
     text_encoder: str = flag(
         "",
         "embeds transcripts in context: a Hugging Face encoder, by folder or name "
-        "(pip install -r requirements-text.txt)",
+        "(pip install -r requirements-text.txt); after a colon how many of its last layers are "
+        "averaged, 1 without",
         "features",
-    )
-    text_layers: int = flag(
-        1, "of the text encoder, from the last, whose mean a word is", "features", low=1
     )
     word_vectors: str = flag(
         "",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from emotion.clock import N_MELS, STEP_FRAMES, STEP_SECONDS, whole_steps
 from emotion.command_line import flag
-from emotion.networks.attention import AttentionPooling, Head, MeanPooling, StatisticsPooling
+from emotion.networks.attention import AttentionPooling, Head
 from emotion.networks.padding import exporting, run_by_length
 from emotion.networks.pretrained import load_published
 from emotion.recipe import Part
@@ -18,7 +18,6 @@ from emotion.records import Stream
 
 WHOLE_STRIDE = 32  # frames to one column of its last map
 BATCH_NORM_MOMENTUM = 0.1
-POOLINGS = {"attention": AttentionPooling, "mean": MeanPooling, "statistics": StatisticsPooling}
 
 
 @dataclass(frozen=True)
@@ -26,27 +25,6 @@ class Options:
     """Of the network."""
 
     coeff: int = flag(0, "EfficientNet-B0..B7", "model", low=0, high=7)
-    pooling: str = flag(
-        "attention",
-        "of EfficientNet's steps: by attention, their mean, or mean and deviation",
-        "model",
-        ("attention", "mean", "statistics"),
-    )
-    downsample: int = flag(
-        1,
-        "EfficientNet sees means of so many bands and frames: 2 is a quarter of the work",
-        "model",
-        (1, 2, 4),
-        type=int,
-    )
-    stride: int = flag(
-        32,
-        "below 32 EfficientNet ends before it halves its map further: more places of a short clip "
-        "to learn from, fewer parameters",
-        "model",
-        (8, 16, 32),
-        type=int,
-    )
 
 
 def build_network(coeff: int, stride: int = WHOLE_STRIDE) -> EfficientNet:
@@ -178,23 +156,17 @@ class SpectrogramEncoder(nn.Module):
 
 def build(part: Part) -> SpectrogramEncoder:
     """The encoder, for crops as long as the recipe says."""
-    options = part.network
-    moments = options.pooling == "statistics"
-    frames = part.reading.speech_frames
-    network = build_network(options.coeff, options.stride)
-    return SpectrogramEncoder(network, frames, options.downsample, options.stride, moments)
+    return SpectrogramEncoder(build_network(part.network.coeff), part.reading.speech_frames)
 
 
 def build_head(part: Part, width: int, n_classes: int) -> Head:
-    """The pooling that the options name; then the library's dropout and a linear layer."""
-    dropout = efficientnet_params(f"efficientnet-b{part.network.coeff}")[3]
-    return pooled_head(part.network.pooling, width, n_classes, dropout)
+    """Attention pooling; then the library's dropout and a linear layer."""
+    return Head(AttentionPooling(width), width, n_classes, dropout_of(part.network.coeff))
 
 
-def pooled_head(pooling: str, width: int, n_classes: int, dropout: float) -> Head:
-    """Of steps that are pooled by the way of that name."""
-    made = POOLINGS[pooling](width) if pooling == "attention" else POOLINGS[pooling]()
-    return Head(made, width, n_classes, dropout)
+def dropout_of(coeff: int) -> float:
+    """Of the library's classifier."""
+    return efficientnet_params(f"efficientnet-b{coeff}")[3]
 
 
 def load_pretrained(encoder: SpectrogramEncoder, part: Part, pretrained: str) -> bool:

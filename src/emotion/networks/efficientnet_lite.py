@@ -5,34 +5,20 @@ weights need no download: ``pip install -r requirements-lite.txt``.
 """
 
 import importlib
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from emotion.clock import N_MELS, STEP_FRAMES
-from emotion.command_line import flag
 from emotion.errors import UserError
-from emotion.networks.attention import Head
-from emotion.networks.efficientnet import SpectrogramEncoder, made_ready, pooled_head
+from emotion.networks.attention import AttentionPooling, Head
+from emotion.networks.efficientnet import SpectrogramEncoder, made_ready
 from emotion.recipe import Part
 from emotion.telling import tell
 
 NEEDED = "pip install -r requirements-lite.txt"
 DROPOUT = (0.2, 0.2, 0.3)  # of the published networks
-
-
-@dataclass(frozen=True)
-class Options:
-    """Of the network."""
-
-    pooling: str = flag(
-        "attention",
-        "of EfficientNet's steps: by attention, their mean, or mean and deviation",
-        "model",
-        ("attention", "mean", "statistics"),
-    )
 
 
 class LiteEncoder(SpectrogramEncoder):
@@ -63,13 +49,12 @@ def build(part: Part) -> LiteEncoder:
         f"efficientnet-lite{number_of(part)}", in_channels=1, image_size=(N_MELS, STEP_FRAMES)
     )
     del network._fc, network._dropout, network._avg_pooling
-    moments = part.network.pooling == "statistics"
-    return LiteEncoder(made_ready(network), part.reading.speech_frames, moments=moments)
+    return LiteEncoder(made_ready(network), part.reading.speech_frames)
 
 
 def build_head(part: Part, width: int, n_classes: int) -> Head:
-    """The pooling that the options name, dropout and a linear layer."""
-    return pooled_head(part.network.pooling, width, n_classes, DROPOUT[number_of(part)])
+    """Attention pooling, dropout and a linear layer."""
+    return Head(AttentionPooling(width), width, n_classes, DROPOUT[number_of(part)])
 
 
 def load_pretrained(encoder: LiteEncoder, part: Part, pretrained: str) -> bool:

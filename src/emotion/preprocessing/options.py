@@ -27,11 +27,9 @@ class General:
     )
     shard: str = flag(
         "",
-        "K/N: do the K-th of N shares of the clips, from 1/N to N/N, beside the others",
+        "K/N: do the K-th of N shares of the clips, from 1/N to N/N, beside the others; merge: "
+        "extract nothing, write the manifest of what all shards did",
         "running",
-    )
-    merge_only: bool = flag(
-        False, "extract nothing: write the manifest of what all shards did", "running"
     )
     max_failures: float = flag(
         5.0, "percent of clips that may fail before the exit code is 1", "running", low=0, high=100

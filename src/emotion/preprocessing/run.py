@@ -22,7 +22,7 @@ from emotion.preprocessing.journal import Journal, read_known
 from emotion.preprocessing.merge import folder_lock, merge, summarise
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.pool import outcomes
-from emotion.preprocessing.shards import Shard, choose_shard
+from emotion.preprocessing.shards import MERGE, Shard, choose_shard
 from emotion.records import Corpus
 from emotion.telling import say
 
@@ -39,7 +39,7 @@ def preprocess(options: PreprocessOptions) -> int:
     """
     corpus = load_corpus(options.corpus, Path(options.data_dir or HOME / options.corpus))
     store = FeatureStore(Path(options.features_dir or HOME / "features"))
-    if options.merge_only:
+    if options.shard == MERGE:
         known = merge(store, corpus, {}, even_if_incomplete=True)
         return summarise(store, corpus, known, 0, options.max_failures)
     shard = choose_shard(options.shard)

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from emotion.errors import UserError
 from emotion.records import Corpus
 
+MERGE = "merge"  # in place of a share
+
 
 class Shard(NamedTuple):
     """One of ``count`` shares; they count from 1."""

@@ -1,6 +1,6 @@
 """The loop that trains every mode: one epoch, one step, one evaluation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -55,7 +55,6 @@ class Engine:
     micro_batch: int = 1 << 30
     clip_norm: float = 0.0
     seed: int = 0
-    held: Sequence[nn.Parameter] = ()  # those that stay as they are in this epoch
     skipped_steps: int = 0  # of the epoch, left out by the scaler
 
     def autocast(self) -> torch.autocast:
@@ -200,8 +199,6 @@ def update_weights(engine: Engine) -> None:
     """Unscale, clip, step the optimizer once and the schedule once."""
     if engine.scaler:
         engine.scaler.unscale_(engine.optimizer)
-    for parameter in engine.held:
-        parameter.grad = None  # which optimizers pass over
     if engine.clip_norm > 0:
         nn.utils.clip_grad_norm_(engine.model.parameters(), engine.clip_norm)
     if engine.scaler:

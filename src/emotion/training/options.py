@@ -77,10 +77,6 @@ class General:
         1.0, "learning rate of encoders that start from weights, over that of the rest", "model",
         low=0.0,
     )  # fmt: skip
-    freeze_epochs: int = flag(
-        0, "first epochs in which encoders that start from weights stay as they are", "model",
-        low=0,
-    )  # fmt: skip
     lam: float = flag(
         0.5,
         "weight of the speech and face heads beside the integrated one; 0 is "

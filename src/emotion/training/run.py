@@ -130,8 +130,6 @@ class Fit:
         count = self.options.n_epoch if self.last_epoch is None else self.last_epoch + 1
         with told_in_one_line(self.loaders.ledger):
             for number in range(len(self.state.history), count):
-                held = number < self.options.freeze_epochs
-                self.engine.held = backbone_of(self.engine.model) if held else ()
                 self.epoch(number)
             distributed.barrier()  # the best checkpoint is on disk
 

@@ -119,10 +119,9 @@ def build_initial_model(options: TrainOptions, task: Task) -> SingleModel | Mult
                 "out"
             )
         model.freeze()
-    if not model.started and (options.backbone_lr != 1.0 or options.freeze_epochs):
+    if not model.started and options.backbone_lr != 1.0:
         raise UserError(
-            "--backbone_lr and --freeze_epochs are for parts that start from weights, and none "
-            "does; leave them out"
+            "--backbone_lr is for parts that start from weights, and none does; leave it out"
         )
     return model
 
