@@ -86,7 +86,7 @@ class Spoken(NamedTuple):
         the time between their neighbours, each as much as it is long.
         """
         said = _split(text, self.language)
-        before, after = ([clean(w).lower() for w in words] for words in (self._texts, said))
+        before, after = ([_bare(word) for word in words] for words in (self._texts, said))
         words: list[Word] = []
         matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
         for kind, first, last, start, end in matcher.get_opcodes():
@@ -150,6 +150,11 @@ def restore(described: dict[str, Any]) -> Spoken:
     """
     words = [Word(str(text), _number(a), _number(b)) for text, a, b in described["words"]]
     return Spoken(tuple(words), str(described["language"]), _number(described["confidence"]))
+
+
+def _bare(word: str) -> str:
+    """What makes two spellings the same word: small letters, without the marks around them."""
+    return re.sub(r"^\W+|\W+$", "", word).lower() or word
 
 
 def _known(value: float) -> float | None:

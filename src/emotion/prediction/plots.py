@@ -80,7 +80,7 @@ def draw_attention(
     axes = figure.subplots(len(attention), 1, squeeze=False)[:, 0]
     for axis, (name, own) in zip(axes, attention.items(), strict=True):
         backdrop = backdrops.get(name, "")
-        axis.set(xlim=(0, scene.duration), yticks=[], ylabel=name)
+        axis.set(xlim=(0, scene.duration or 1.0), yticks=[], ylabel=name)
         if backdrop == "sound":
             _sound(axis, scene)
         elif backdrop == "faces":
