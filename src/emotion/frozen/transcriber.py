@@ -8,6 +8,7 @@ clip first. Whisper itself hears "Thank you" in music.
 import hashlib
 import importlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ WEIGHTS = "model.bin"  # of a folder that holds a Whisper
 FILES = f"{WEIGHTS}, config.json and tokenizer.json"
 AUTO = "auto"  # the language that is heard
 BEAM = 5
-# Whisper lays the first word on the start of what it is given: 0.4 s before the voice, as is the
-# library's default, would put it 0.35 s before the speech
-PADDING = {"speech_pad_ms": 100}
+# Whisper lays the first word on the start of what it is given: the library's padding of 0.4 s would
+# put it 0.35 s before the speech; and it makes words up in silence, of which 2 s are let pass
+VOICE = {"speech_pad_ms": 100, "min_silence_duration_ms": 500}
+UNSURE, SHORTEST, LONGEST = 0.15, 0.133, 2.0  # probability and seconds of a word that is odd
 
 
 class Transcriber:
@@ -62,18 +64,36 @@ class Transcriber:
 
     def __call__(self, waveform: np.ndarray) -> Spoken:
         """The words of a waveform, float32 (samples,), 16 kHz mono; none where nobody speaks."""
-        if not self.library.vad.get_speech_timestamps(waveform):
+        voice = self.library.vad
+        if not voice.get_speech_timestamps(waveform, voice.VadOptions(**VOICE)):
             return Spoken()
         segments, heard = self.model.transcribe(
             waveform, language=self.language, beam_size=BEAM, temperature=0.0, vad_filter=True,
-            vad_parameters=PADDING, word_timestamps=True, condition_on_previous_text=False,
+            vad_parameters=VOICE, word_timestamps=True, condition_on_previous_text=False,
         )  # fmt: skip
-        words = [word for segment in segments for word in segment.words]
+        words = [w for segment in segments if not is_made_up(segment.words) for w in segment.words]
         if not words:
             return Spoken()
         sure = math.exp(sum(math.log(max(w.probability, 1e-6)) for w in words) / len(words))
         timed = (Word(word.word, float(word.start), float(word.end)) for word in words)
         return Spoken(cleaned(timed), heard.language, round(sure, 3))
+
+
+def is_made_up(words: Sequence[Any]) -> bool:
+    """Whether a segment is one that Whisper hears in noise, by the rule of its own program: most
+    of its first eight words are improbable, or said in no time.
+
+    Args:
+        words: with start and end in seconds, and probability.
+    """
+    first = words[:8]
+    oddness = sum(
+        (word.probability < UNSURE)
+        + 15 * max(0.0, SHORTEST - (word.end - word.start))
+        + max(0.0, word.end - word.start - LONGEST)
+        for word in first
+    )
+    return oddness >= 3 or oddness + 0.01 >= len(first)
 
 
 def fingerprint(folder: Path) -> str:

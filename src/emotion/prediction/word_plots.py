@@ -45,8 +45,9 @@ def write_words(
         text = "\u00b7" if lane is None else word.text
         if lane is not None:
             free[lane] = middle + half
+        height = 0.02 if lane is None else 1 - (lane + 0.5) / LANES
         axis.text(
-            middle, 1 - ((lane or 0) + 0.5) / LANES, text, ha="center", va="center", fontsize=size,
+            middle, height, text, ha="center", va="center", fontsize=size,
             color=_colour(shares, number), family=_families(), clip_on=True,
             transform=axis.get_xaxis_transform(),
         )  # fmt: skip
