@@ -101,14 +101,15 @@ class Transcription(Feature):
             if options.language != Extraction.language:
                 raise UserError("--language is the transcriber's; give --transcribe too")
             return {}
-        from emotion.frozen.transcriber import Transcriber
+        from emotion.frozen import transcriber
 
-        heard = Transcriber(options.transcribe, options.language)
+        heard = transcriber.Transcriber(options.transcribe, options.language)
         return {
             NAME: {
                 SOURCE: options.transcribe,
                 "fingerprint": heard.fingerprint,
                 "language": options.language,
+                "voice": transcriber.VOICE,
             }
         }
 
