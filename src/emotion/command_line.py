@@ -22,9 +22,9 @@ T = TypeVar("T")
 def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **extra: Any) -> Any:
     """A dataclass field that ``parse`` turns into ``--name``.
 
-    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive. A
-    switch may stand alone: ``--name`` is ``--name True``. With ``several`` in ``extra`` more values
-    than one are a list.
+    ``choices`` limits the values; ``low`` and ``high`` in ``extra`` limit a number, inclusive, and
+    ``words`` may stand in its place. A switch may stand alone: ``--name`` is ``--name True``. With
+    ``several`` in ``extra`` more values than one are a list.
     """
     metadata = {"help": help, "group": group, "choices": tuple(choices), **extra}
     if isinstance(default, list):
@@ -203,11 +203,15 @@ def _metavar(kind: type, field: dataclasses.Field) -> str:
     choices = field.metadata["choices"]
     if kind is bool:
         return "True|False"
-    return "|".join(map(str, choices)) if choices else kind.__name__.upper()
+    if choices:
+        return "|".join(map(str, choices))
+    return "|".join((kind.__name__.upper(), *field.metadata.get("words", ())))
 
 
 def _converter(kind: type, field: dataclasses.Field) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
+        if text in field.metadata.get("words", ()):
+            return text
         value = _boolean(text) if kind is bool else _number(kind, text)
         choices = field.metadata["choices"]
         if choices and value not in choices:

@@ -21,6 +21,7 @@ from emotion.command_line import flag, nearest
 from emotion.errors import UserError, first_line
 
 SPECTROGRAM, CROPS, VECTORS = "spectrogram", "crops", "vectors"  # kinds of features
+SPOKEN = "spoken"  # words, which no network reads before they are embedded
 FAMILY = ":"  # in the name of features of which there are as many as there are networks
 COPY = "@"  # before what a copy of features was changed by: speech:whisper-base@0.9
 FUSED = "multimodal"  # the mode that joins all modalities
@@ -61,6 +62,7 @@ FEATURES: dict[str, FeatureLine] = {  # in the order in which they are extracted
     "speech": FeatureLine("speech", SPECTROGRAM, "emotion.inputs.log_mel"),
     "video": FeatureLine("face", CROPS, "emotion.inputs.crops"),
     "embedding": FeatureLine("face", VECTORS, "emotion.frozen.vggface"),
+    "text:transcript": FeatureLine("text", SPOKEN, "emotion.inputs.transcription"),
     "text": FeatureLine("text", VECTORS, "emotion.inputs.words"),
     "speech:": FeatureLine("speech", VECTORS, "emotion.inputs.speech_states"),
     "speech:eGeMAPSv02": FeatureLine("speech", VECTORS, "emotion.frozen.functionals"),

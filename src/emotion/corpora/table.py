@@ -29,8 +29,12 @@ SPLITS = {
 }
 
 
-def load(folder: Path) -> Corpus:
+def load(folder: Path, known: tuple[str, ...] = ()) -> Corpus:
     """The clips of ``folder/table.csv``, or of ``folder`` itself where it is the file.
+
+    Args:
+        folder: that holds it.
+        known: names of the classes, where a model has learnt some; labels may then be missing.
 
     Raises:
         UserError: no such file, no such column, no labels, a row without a name or split, a file in
@@ -42,8 +46,11 @@ def load(folder: Path) -> Corpus:
             f"{folder}: holds no {NAME}; write one with the columns path,label, or give the file "
             "itself to --data_dir"
         )
-    rows = read_rows(path, ("path", "label"))
-    class_names = tuple(sorted({row[column] for row in rows for column in LABELS.values()} - {""}))
+    rows = read_rows(path, ("path",) if known else ("path", "label"))
+    labels = {row[column] for row in rows for column in LABELS.values()} - {""}
+    class_names = known or tuple(sorted(labels))
+    if odd := sorted(labels - set(class_names)):
+        raise UserError(f"{path}: the label {odd[0]!r} is not one of {' '.join(class_names)}")
     if not class_names:
         raise UserError(f"{path}: the column label is empty throughout; name the classes")
     clips = [_load_clip(row, path.parent, class_names) for row in rows]

@@ -55,19 +55,34 @@ class TextEncoder:
     @torch.inference_mode()
     def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
         """Hidden states (W, D) float32 of each transcript; W is 0 where there are no words."""
-        tokens = self.tokenizer(
-            list(transcripts),
-            padding=True,
-            truncation=True,
-            max_length=self.max_tokens,
-            return_tensors="pt",
-        )
+        tokens = self._tokens(transcripts)
         inputs = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
         states = self._states(inputs).float().cpu()
         return [
             average_subwords(states[row], tokens.word_ids(row)).numpy()
             for row in range(len(transcripts))
         ]
+
+    def spans(self, transcripts: Sequence[str]) -> list[np.ndarray]:
+        """Where the words of ``embed`` stand in each transcript, int (W, 2): the first character
+        and one past the last.
+        """
+        tokens = self._tokens(transcripts)
+        found = []
+        for row in range(len(transcripts)):
+            words = sorted({word for word in tokens.word_ids(row) if word is not None})
+            spans = [tuple(tokens.word_to_chars(row, word)) for word in words]
+            found.append(np.array(spans, int).reshape(-1, 2))
+        return found
+
+    def _tokens(self, transcripts: Sequence[str]) -> Any:
+        return self.tokenizer(
+            list(transcripts),
+            padding=True,
+            truncation=True,
+            max_length=self.max_tokens,
+            return_tensors="pt",
+        )
 
     def _states(self, inputs: dict[str, Tensor]) -> Tensor:
         """(B, N, D); asked for all its layers only where more than the last one is wanted."""

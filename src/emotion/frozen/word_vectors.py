@@ -51,6 +51,7 @@ class WordVectors:
         self.path = path
         self.name = f"{path.name}@{_fingerprint(path)}"
         self.vectors: dict[str, np.ndarray] = {}
+        self.sought: set[str] = set()  # in the file, found or not
         self.width = self._read_width()
 
     def prepare(self, transcripts: Iterable[str]) -> None:
@@ -61,8 +62,7 @@ class WordVectors:
         """
         tokens = [token for transcript in transcripts for token in tokenise(transcript)]
         used = set(tokens)
-        wanted = {part for token in used for way in spellings(token) for part in way}
-        self.vectors = self._read({part.encode() for part in wanted})
+        self.learn(used)
         known = {token for token in used if self._look_up(token)}
         if used and not known:
             raise UserError(
@@ -75,9 +75,30 @@ class WordVectors:
             f"{100 * share:.1f} % of the text"
         )
 
+    def learn(self, tokens: Iterable[str]) -> None:
+        """Read the vectors of words that nobody asked for before.
+
+        Raises:
+            UserError: a line is damaged.
+        """
+        wanted = {part for token in tokens for way in spellings(token) for part in way}
+        if new := wanted - self.sought:
+            self.vectors |= self._read({part.encode() for part in new})
+            self.sought |= new
+
     def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
         """Vectors (W, D) float32 of each transcript; W is 0 where no word has one."""
         return [self._embed(transcript) for transcript in transcripts]
+
+    def spans(self, transcripts: Sequence[str]) -> list[np.ndarray]:
+        """Where the words of ``embed`` stand in each transcript, int (W, 2): the first character
+        and one past the last.
+        """
+        return [self._spans(transcript) for transcript in transcripts]
+
+    def _spans(self, transcript: str) -> np.ndarray:
+        found = [t.span() for t in TOKEN.finditer(transcript) for _ in self._look_up(t[0])]
+        return np.array(found, int).reshape(-1, 2)
 
     def _embed(self, transcript: str) -> np.ndarray:
         rows = [row for token in tokenise(transcript) for row in self._look_up(token)]

@@ -58,6 +58,7 @@ class Extractor:
         device: of the networks.
         features: names of those that are wanted; what they are made of is taken too.
         blocked: names of those that cannot be made here: they are skipped.
+        staged: features that are made many at a time are left to a stage of its own.
     """
 
     def __init__(
@@ -67,13 +68,18 @@ class Extractor:
         device: str = "cpu",
         features: Sequence[str] = (),
         blocked: Container[str] = (),
+        staged: bool = False,
     ) -> None:
         self.blocked = blocked
+        self.staged = staged
         self.settings = settings
         self.options = options
         self.device = device
         given = features or registry.feature_names(settings)
-        wanted = {*given, *(need for name in given for need in registry.feature(name).needs)}
+        made = [name for name in given if name not in blocked]
+        wanted = {*given, *(need for name in made for need in registry.feature(name).needs)}
+        if not features:  # what a folder has or has not is in its settings
+            wanted = {name for name in wanted if name in given}
         self.features = {
             n: registry.feature(n) for n in registry.feature_names(wanted) if n in wanted
         }
@@ -85,6 +91,8 @@ class Extractor:
 
     def tools(self, name: str) -> Any:
         """The networks of one feature."""
+        if self.staged and self.features[name].staged:
+            return None
         if name not in self._tools:
             options = registry.pick(extraction_of(name), self.options)
             self._tools[name] = self.features[name].open(self.settings, options, self.device)
@@ -127,19 +135,21 @@ class Extractor:
             if feature.anew:
                 self._take(name, feature, media, found)
             elif name in values:
-                self._cut(name, feature, values[name], Window(media.start, media.end), found)
+                self._cut(name, feature, values[name], media, found)
             else:
                 found.states[name] = "absent"
             found.facts |= feature.describe_clip(media, found.values.get(name))
         return found
 
     def _cut(
-        self, name: str, feature: Feature, value: Any, window: Window, found: Extracted
+        self, name: str, feature: Feature, value: Any, media: MediaWindow, found: Extracted
     ) -> None:
+        span = media.start, media.end
         try:
-            found.values[name] = feature.cut(value, window)
+            media.values[name] = found.values[name] = feature.cut(value, Window(*span))
             found.states[name] = "ok"
         except Absent as absent:
+            media.values[name] = None
             found.states[name] = absent.state
 
     def _open(self, media: Media, found: Extracted) -> None:

@@ -5,7 +5,7 @@ flags of train.py that decide how it is read; and ``Extraction``, those of prepr
 what it is. Either class may be missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -105,10 +105,12 @@ class Feature:
     by_id = False  # one file for all clips of a FileID
     of_media = True  # taken from the clip's own file, and not from one beside it
     needs: tuple[str, ...] = ()  # features that it is made of
-    over_time = True  # whether it is known when its steps are
+    over_time = True  # whether it is known when its steps are; words: ``is_timed``
+    staged = False  # in preprocessing its networks work in a stage of their own: ``afterwards``
     anew = False  # of a window of a longer recording: extracted from its own sound, not cut out
     backdrop = ""  # what attention to it is drawn upon: sound, faces, or words
     settings: tuple[str, ...] = ()  # names in features.json that decide what a model is shown
+    table = ""  # features/<split>/<table>: what ``write_list`` writes
     facts: tuple[str, ...] = ()  # columns of numbers in the manifest
     kept: tuple[str, ...] = ("ok",)  # states in which there is a file
     # state -> what is said of a clip without; ``model``: of a model that wants what is blocked
@@ -165,6 +167,10 @@ class Feature:
         """
         raise Absent("absent")
 
+    def is_timed(self, settings: dict[str, Any], options: Any) -> bool:
+        """Whether windows of a recording have steps of it, as extracted here."""
+        return self.over_time
+
     # -- files -----------------------------------------------------------------------------------
 
     def write(self, file: BinaryIO, value: Any) -> None:
@@ -178,6 +184,9 @@ class Feature:
             Exception: what numpy, zip and zlib make of a damaged file.
         """
         raise NotImplementedError
+
+    def write_list(self, store: Any, split: str, records: Sequence[Record]) -> None:
+        """Write what people are to read of all clips of a split, beside its manifest."""
 
     # -- training --------------------------------------------------------------------------------
 

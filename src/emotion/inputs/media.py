@@ -48,6 +48,15 @@ class Media:
         there = self.stored is not None and self.stored.record.state(feature) == "ok"
         return self.stored.read(feature) if there else None
 
+    def value_of_all(self, feature: str) -> Any | None:
+        """As ``value``, of the whole recording where this is a window of one."""
+        return self.value(feature)
+
+    @property
+    def is_window(self) -> bool:
+        """Whether this is a part of a longer recording."""
+        return False
+
     @cached_property
     def info(self) -> MediaInfo:
         """What the file's header says; nothing of a transcript alone.
@@ -113,6 +122,15 @@ class MediaWindow(Media):
         self.recording = recording
         self.start = start
         self.end = end
+
+    def value_of_all(self, feature: str) -> Any | None:
+        """Of the recording."""
+        return self.recording.value(feature)
+
+    @property
+    def is_window(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def info(self) -> MediaInfo:

@@ -23,7 +23,10 @@ def jittered_rows(count: int, generator: np.random.Generator) -> np.ndarray:
 
 
 def rows_within(times: np.ndarray, window: Window) -> np.ndarray:
-    """Rows of the steps that lie within a window; the nearest one where none does."""
-    rows = np.flatnonzero((times >= window.start - 1e-6) & (times < window.end))
+    """Rows of the steps that lie within a window, or have no time (NaN); the nearest one where
+    there is none.
+    """
+    outside = (times < window.start - 1e-6) | (times >= window.end)
+    rows = np.flatnonzero(~outside)
     middle = (window.start + window.end) / 2
     return rows if rows.size else np.array([np.abs(times - middle).argmin()])

@@ -1,32 +1,27 @@
 """Transcripts to word embeddings, many at a time: a stage of its own, after the media."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from emotion.errors import UserError
 from emotion.frozen.source import whole_numbers
 from emotion.frozen.text_encoder import FLAG, TextEncoder
-from emotion.frozen.word_vectors import WordVectors
-from emotion.inputs.store import FeatureStore
-from emotion.inputs.vectors import without_times
+from emotion.frozen.word_vectors import WordVectors, tokenise
+from emotion.inputs import transcription
+from emotion.inputs.feature import SOURCE
+from emotion.inputs.spoken import Spoken, clean, spoken_of
+from emotion.inputs.store import FeatureStore, StoredClip
+from emotion.inputs.transcription import Row, corrections, is_heard
+from emotion.inputs.vectors import Vectors, without_times
 from emotion.records import Clip, Corpus, Record
 from emotion.telling import note
 
 BATCH_SIZE = 64
-# Vocabularies know the marks of a typewriter; subtitles have those of a printer.
-PLAIN_MARKS = {
-    0x2018: "'",
-    0x2019: "'",
-    0x201C: '"',
-    0x201D: '"',
-    0x2013: "-",
-    0x2014: "-",
-    0x2026: "...",
-}
+EMBEDDER = "text:embedder"  # in features.json: where it is, which its name does not say
 
 
 class WordEmbedder(Protocol):
@@ -40,8 +35,11 @@ class WordEmbedder(Protocol):
     def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
         """float32 (W, D) of each transcript."""
 
+    def spans(self, transcripts: Sequence[str]) -> list[np.ndarray]:
+        """Where each of these W stands in its transcript, int (W, 2)."""
 
-def open_embedder(text_encoder: str, word_vectors: str) -> WordEmbedder | None:
+
+def open_embedder(text_encoder: str, word_vectors: str, device: str = "") -> WordEmbedder | None:
     """What the flags ask for, or None.
 
     Raises:
@@ -51,70 +49,160 @@ def open_embedder(text_encoder: str, word_vectors: str) -> WordEmbedder | None:
         raise UserError("--text_encoder and --word_vectors: give one of them")
     if text_encoder:
         place, layers = whole_numbers(FLAG, text_encoder)
-        return TextEncoder(place, max(layers, default=1))
+        return TextEncoder(place, max(layers, default=1), device)
     return WordVectors(Path(word_vectors)) if word_vectors else None
-
-
-def clean(transcript: str) -> str:
-    """One line, with the typewriter's quotes, dashes and dots."""
-    return re.sub(r"\s+", " ", transcript.translate(PLAIN_MARKS)).strip()
 
 
 class Transcripts:
     """Embeds the transcripts of clips; see ``Afterwards``."""
 
-    def __init__(self, embedder: WordEmbedder, store: FeatureStore) -> None:
+    def __init__(
+        self, embedder: WordEmbedder, store: FeatureStore, described: dict[str, Any]
+    ) -> None:
         self.embedder = embedder
         self.store = store
-        self.settings = {"text": embedder.name}
+        self.settings = {"text": embedder.name, EMBEDDER: described}
+        self._rows = cache(lambda split: corrections(store, split))
 
     def pending(self, corpus: Corpus, known: dict[tuple[str, str], Record]) -> list[Clip]:
-        """Short ones first: a batch of like lengths has little padding."""
-        pending = [
-            clip
-            for clip in corpus.clips
-            if clip.transcript and known[clip.split, clip.stem].state("text") == "absent"
-        ]
-        return sorted(pending, key=lambda clip: len(clip.transcript))
+        """Those without embedded words, and those whose line in ``transcripts.csv`` a person has
+        corrected since.
+        """
+        return [clip for clip in corpus.clips if self._waits(clip, known[clip.split, clip.stem])]
 
     def work(
         self, clips: list[Clip], known: dict[tuple[str, str], Record]
     ) -> Iterator[tuple[Clip, Record]]:
         """Embed and store; yields what is then known of each clip."""
+        spoken = {id(clip): self._spoken(clip, known[clip.split, clip.stem]) for clip in clips}
         if clips:
-            self.embedder.prepare(clean(clip.transcript) for clip in clips)
+            self.embedder.prepare(said.text for said in spoken.values())
+        # short ones first: a batch of like lengths has little padding
+        clips = sorted(clips, key=lambda clip: len(spoken[id(clip)].text))
         for first in range(0, len(clips), BATCH_SIZE):
             batch = clips[first : first + BATCH_SIZE]
-            embedded = self.embedder.embed([clean(clip.transcript) for clip in batch])
+            embedded = embed(self.embedder, [spoken[id(clip)] for clip in batch])
             for clip, words in zip(batch, embedded, strict=True):
-                yield clip, self._store(clip, words, known[clip.split, clip.stem])
+                record = known[clip.split, clip.stem]
+                yield clip, self._store(clip, words, spoken[id(clip)], record)
 
-    def _store(self, clip: Clip, words: np.ndarray, record: Record) -> Record:
-        if len(words):
-            self.store.write(clip.split, "text", clip.stem, without_times(words), clip.id)
-        state = "ok" if len(words) else "empty"
+    def _waits(self, clip: Clip, record: Record) -> bool:
+        heard = is_heard(clip, record)
+        if record.state("text") == "absent":
+            return heard or bool(clip.transcript)
+        return heard and self._row(clip).pending
+
+    def _row(self, clip: Clip) -> Row:
+        return self._rows(clip.split).get(clip.id, Row("", Spoken()))
+
+    def _spoken(self, clip: Clip, record: Record) -> Spoken:
+        """What is said in a clip, as a person has corrected it."""
+        if not is_heard(clip, record):
+            return spoken_of(clip.transcript)
+        heard = StoredClip(self.store, clip.split, record).read(transcription.NAME)
+        row = self._row(clip)
+        return heard.corrected(row.text) if row.pending else heard
+
+    def _store(self, clip: Clip, words: Vectors, spoken: Spoken, record: Record) -> Record:
+        count = len(words.values)
+        if count:
+            self.store.write(clip.split, "text", clip.stem, words, clip.id)
+        if is_heard(clip, record) and self._row(clip).pending:  # last: until then it is to be done
+            self.store.write(clip.split, transcription.NAME, clip.stem, spoken, clip.id)
         return record._replace(
-            states=record.states | {"text": state}, facts=record.facts | {"words": len(words)}
+            states=record.states | {"text": "ok" if count else "empty"},
+            facts=record.facts | {"words": count},
         )
 
 
+def embed(embedder: WordEmbedder, spoken: Sequence[Spoken]) -> list[Vectors]:
+    """The words of transcripts; sub-words, and words that a tokeniser splits, have the time of the
+    word that they are of.
+    """
+    texts = [said.text for said in spoken]
+    vectors = [without_times(values) for values in embedder.embed(texts)]
+    timed = [row for row, said in enumerate(spoken) if said.timed]
+    for row, spans in zip(timed, embedder.spans([texts[row] for row in timed]), strict=True):
+        vectors[row] = vectors[row]._replace(time=spoken[row].times(spans))
+    return vectors
+
+
+class Embedding:
+    """Embeds one transcript after another, as the features of a training were made.
+
+    Args:
+        settings: of features.json.
+        source: where the encoder or the vectors are now; where they were then without.
+
+    Raises:
+        UserError: they are not there, or are others.
+    """
+
+    def __init__(self, settings: dict[str, Any], source: str = "") -> None:
+        described = settings[EMBEDDER]
+        flag, layers = described["flag"], described["layers"]
+        place = source or described[SOURCE]
+        wanted = f"{place}:{layers}" if layers > 1 else place
+        given = {"text_encoder": "", "word_vectors": "", flag: wanted}
+        try:
+            self.embedder = open_embedder(**given, device="cpu")
+        except UserError as error:
+            raise UserError(f"{error}; where it has moved, --transcripts PATH") from error
+        if self.embedder.name.partition("@")[2] != settings["text"].partition("@")[2]:
+            raise UserError(
+                f"{given[flag]}: is not what embedded the words of the training "
+                f"({settings['text']}, this is {self.embedder.name}); give that: --transcripts PATH"
+            )
+
+    def __call__(self, spoken: Spoken, whole: Spoken | None) -> Vectors:
+        """The words of a transcript; ``whole``: of the recording that it is a part of."""
+        if isinstance(self.embedder, WordVectors):
+            self.embedder.learn(tokenise((whole or spoken).text))
+        return embed(self.embedder, [spoken])[0]
+
+
 def transcripts_of(
-    corpus: Corpus, store: FeatureStore, text_encoder: str, word_vectors: str
+    corpus: Corpus, store: FeatureStore, flags: dict[str, Any], transcribed: bool
 ) -> Transcripts | None:
     """What the flags ask for; a note where a corpus has transcripts and the flags say nothing.
+
+    Args:
+        corpus: all clips.
+        store: where their features go.
+        flags: of ``open_embedder``.
+        transcribed: whether clips are transcribed now.
 
     Raises:
         UserError: both are given, or what is given cannot be used, or there are no transcripts.
     """
-    embedder = open_embedder(text_encoder, word_vectors)
+    embedder = open_embedder(**flags)
     transcripts = sum(bool(clip.transcript) for clip in corpus.clips)
-    if embedder and not transcripts:
+    if embedder and not (transcripts or transcribed or _were_heard(corpus, store)):
         raise UserError(
-            f"{corpus.name}: has no transcripts; leave out --text_encoder and --word_vectors"
+            f"{corpus.name}: has no transcripts; leave out --text_encoder and --word_vectors, or "
+            "give --transcribe"
         )
-    if transcripts and not embedder:
+    if (transcripts or transcribed) and not embedder:
         note(
-            f"{transcripts} transcripts are left as they are; --text_encoder or "
+            f"{transcripts or 'the'} transcripts are left as they are; --text_encoder or "
             "--word_vectors embeds them, now or later"
         )
-    return Transcripts(embedder, store) if embedder else None
+    if embedder is None:
+        return None
+    return Transcripts(embedder, store, _described(**flags))
+
+
+def _described(text_encoder: str, word_vectors: str) -> dict[str, Any]:
+    """What ``Embedding`` opens again."""
+    if word_vectors:
+        return {SOURCE: word_vectors, "flag": "word_vectors", "layers": 1}
+    place, layers = whole_numbers(FLAG, text_encoder)
+    return {SOURCE: place, "flag": "text_encoder", "layers": max(layers, default=1)}
+
+
+def _were_heard(corpus: Corpus, store: FeatureStore) -> bool:
+    folder = transcription.FEATURE.folder
+    return any((store.root / split / folder).is_dir() for split in {c.split for c in corpus.clips})
+
+
+__all__ = ["BATCH_SIZE", "Embedding", "Transcripts", "clean", "embed", "transcripts_of"]

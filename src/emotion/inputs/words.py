@@ -11,11 +11,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from emotion.command_line import flag
-from emotion.errors import first_line
+from emotion.errors import UserError, first_line
+from emotion.inputs import transcription
 from emotion.inputs.feature import Absent
+from emotion.inputs.given_words import given
 from emotion.inputs.media import Media
+from emotion.inputs.spoken import spoken_of
 from emotion.inputs.store import load_archive, numbers
-from emotion.inputs.transcripts import Transcripts, transcripts_of
+from emotion.inputs.transcription import Ears
+from emotion.inputs.transcripts import EMBEDDER, Embedding, Transcripts, transcripts_of
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors, without_times
 from emotion.inputs.video import MediaError
@@ -44,6 +48,8 @@ class Extraction:
         "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
         "features",
     )
+    transcribe: str = ""  # of the transcriber
+    transcripts: tuple[str, ...] = ()  # predict.py's flag
 
 
 class Words(VectorFeature):
@@ -51,30 +57,86 @@ class Words(VectorFeature):
 
     name, folder = "text", "text"
     by_id, of_media = True, False
+    needs = (transcription.NAME,)
+    anew = True
+    staged = True
+    jitter = False
     settings = ("text",)
     facts = ("words",)
     most = MOST_WORDS
-    over_time = False
     backdrop = "words"
     reasons = {
         "absent": "has no word embeddings",
+        "model": "reads words alone, which --transcripts none leaves out; leave that out",
         "empty": "has no words",
         "failed": "has no readable word embeddings",
     }
 
-    def extract(self, media: Media, settings: dict[str, Any], tools: None) -> Vectors:
-        """What lies beside the clip."""
-        path = media.clip.text
-        if path is None:
+    def extract(self, media: Media, settings: dict[str, Any], tools: Embedding | None) -> Vectors:
+        """What lies beside the clip; what is said in it, where ``tools`` embed that at once.
+
+        Raises:
+            Absent: there is nothing, or nobody knows whether it is said in this window.
+            TextError: the file cannot be used.
+        """
+        spoken = media.value(transcription.NAME) if tools else None
+        if spoken is None and media.is_window:
             raise Absent("absent")
-        words = read_word_embeddings(path)
-        if words is None:
+        if spoken is None and media.clip.text is not None:
+            return _beside(media.clip.text)
+        if spoken is None and tools and media.clip.transcript:
+            spoken = spoken_of(media.clip.transcript)
+        if spoken is None:
+            raise Absent("absent")
+        words = tools(spoken, media.value_of_all(transcription.NAME)) if spoken.words else None
+        if words is None or not len(words.values):
             raise Absent("empty")
-        return without_times(words)
+        return words
+
+    def open(self, settings: dict[str, Any], options: Extraction, device: str) -> Embedding | None:
+        """What embedded the words of the training, where they were embedded at all."""
+        if settings.get(EMBEDDER) is None:
+            return None
+        return Embedding(settings, given(tuple(options.transcripts)).embedder)
+
+    def obstacle(self, settings: dict[str, Any], options: Extraction) -> str:
+        """Whether words are to be left out; what hears or embeds them ends the program, in a line,
+        where it is not here.
+
+        Raises:
+            UserError: so it is, or nothing is known that embeds what is given.
+        """
+        found = given(tuple(options.transcripts))
+        if found.nothing:
+            return "--transcripts none: words count as absent"
+        if settings.get(EMBEDDER) is None:
+            if found.words is not None:
+                raise UserError(
+                    "--transcripts: the words of the training came as vectors, and nothing embeds "
+                    "these; leave it out"
+                )
+            return ""
+        try:
+            Embedding(settings, found.embedder)
+            if found.words is None and settings.get(transcription.NAME):
+                _ = Ears(settings[transcription.NAME], found, "cpu").transcriber
+        except UserError as error:
+            raise UserError(f"{error}, or leave words out: --transcripts none") from error
+        return ""
+
+    def is_timed(self, settings: dict[str, Any], options: Extraction) -> bool:
+        """Where they are heard, or given with times."""
+        found = given(tuple(options.transcripts))
+        if settings.get(EMBEDDER) is None or found.nothing:
+            return False
+        if found.words is not None:
+            return any(said.timed for said in found.words.values())
+        return settings.get(transcription.NAME) is not None
 
     def afterwards(self, options: Extraction, corpus: Corpus, store: Any) -> Transcripts | None:
         """The transcripts, where the flags say what embeds them."""
-        return transcripts_of(corpus, store, **vars(options))
+        flags = {k: getattr(options, k) for k in ("text_encoder", "word_vectors")}
+        return transcripts_of(corpus, store, flags, bool(options.transcribe))
 
     def describe(self, options: Extraction) -> dict[str, Any]:
         """Nothing, unless transcripts are embedded."""
@@ -101,6 +163,13 @@ class Words(VectorFeature):
         if time.shape != vectors.time.shape or time.dtype.kind != "f":
             raise ValueError("word_time does not fit word_embed")
         return vectors._replace(time=time)
+
+
+def _beside(path: Path) -> Vectors:
+    words = read_word_embeddings(path)
+    if words is None:
+        raise Absent("empty")
+    return without_times(words)
 
 
 def read_word_embeddings(path: Path) -> np.ndarray | None:

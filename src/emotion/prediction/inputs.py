@@ -21,6 +21,7 @@ MEDIA = (
     *(".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".3gp", ".flv"),
     *(".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"),
 )
+TABLE = ".csv"
 
 
 class Item(NamedTuple):
@@ -34,14 +35,15 @@ class Item(NamedTuple):
     @property
     def name(self) -> str:
         """What messages call it."""
-        return self.clip.stem if self.store else str(self.clip.path)
+        return self.clip.stem if self.store or not self.clip.path else str(self.clip.path)
 
     @property
     def places(self) -> list[str]:
         """``split/stem`` of the clip in features/; of a media file, all that it may be there."""
         if self.store is not None:
             return [f"{self.clip.split}/{self.clip.stem}"]
-        folders = [part for part in self.clip.path.parts if part in SPLITS]
+        parts = self.clip.path.parts if self.clip.path else ()
+        folders = [part for part in parts if part in SPLITS]
         return [f"{split}/{self.clip.stem}" for split in (*folders, "all")]
 
 
@@ -122,6 +124,9 @@ def blocked_features(options: Any, members: Sequence[Member], items: Sequence[It
 
 
 def _items_of(path: Path, members: Sequence[Member]) -> list[Item]:
+    if path.suffix.lower() == TABLE and path.is_file():
+        names = members[0].checkpoint.class_names
+        return [Item(clip) for clip in registry.load("CORPORA", "table").load(path, names).clips]
     if path.is_file():
         return [Item(_media_clip(path, members[0]))]
     if (path / "manifest.csv").is_file():
@@ -274,6 +279,6 @@ def _unique_ids(items: Sequence[Item]) -> list[Item]:
 
 _LONGER: tuple[Callable[[Item], str], ...] = (
     lambda item: item.clip.stem,
-    lambda item: item.clip.path.name,
-    lambda item: str(item.clip.path),
+    lambda item: item.clip.path.name if item.clip.path else item.clip.id,
+    lambda item: str(item.clip.path or item.clip.id),
 )

@@ -19,13 +19,22 @@ class General:
         required=True,
     )
     input: list[str] = flag(  # noqa: RUF009
-        [], "video or audio files, folders of them, or folders such as features/test", "what",
+        [],
+        "video or audio files, folders of them, a table.csv, or folders such as features/test",
+        "what",
         type=str,
-    )  # fmt: skip
+    )
     extend: list[str] = flag(  # noqa: RUF009
         [], "Python files that bring what a model was made with", "what", type=str
     )
     split: str = flag("", "a split of --features_dir, in place of --input", "what")
+    transcripts: list[str] = flag(  # noqa: RUF009
+        [],
+        "what is said, in place of the transcriber: a CSV (FileID,transcript), a folder of txt, "
+        "srt, vtt or TextGrid, or none; or where the transcriber or text encoder has moved to",
+        "what",
+        type=str,
+    )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
     output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
 
@@ -41,7 +50,14 @@ class General:
     )
 
     timeline: bool = flag(False, "answer every window of a longer recording", "over time")
-    window: float = flag(4.0, "seconds of a window", "over time", low=0.5, high=60.0)
+    window: float | str = flag(
+        4.0,
+        "seconds of a window; phrase: windows from pause to pause",
+        "over time",
+        low=0.5,
+        high=60.0,
+        words=("phrase",),
+    )
     hop: float = flag(1.0, "seconds between two windows", "over time", low=0.1, high=60.0)
 
     report: str = flag(

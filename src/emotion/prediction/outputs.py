@@ -65,9 +65,8 @@ def _inputs(
     for root in {item.store.root for item in items if item.store is not None}:
         yield from root.glob("*.json")
         yield from root.glob("*/*.csv")
-    yield from (
-        Path(given) for given in (options.labels, getattr(options, "vggface_weights", "")) if given
-    )
+    named = (*options.input, *options.transcripts, options.labels, options.vggface_weights)
+    yield from (Path(given) for given in named if given)
 
 
 def _key(path: Path) -> tuple[int, int] | None:

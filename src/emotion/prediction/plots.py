@@ -14,8 +14,10 @@ from matplotlib.patches import Rectangle
 from emotion.clock import FRAME_SECONDS, STEP_SECONDS
 from emotion.inputs.audio import F_MAX, F_MIN
 from emotion.inputs.face_track import FaceTrack
+from emotion.inputs.spoken import Word
 from emotion.models.plots import save
 from emotion.prediction.attention import Attention
+from emotion.prediction.word_plots import shares_of, write_words
 
 THUMBNAIL = 64  # pixels
 SOUND = "0.55"
@@ -30,6 +32,7 @@ class Scene(NamedTuple):
     sound: np.ndarray | None  # (2, N): lowest and highest, evenly spread over the clip
     log_mel: np.ndarray | None  # (128, T)
     faces: FaceTrack | None
+    words: Sequence[Word] = ()  # whose times are known
 
 
 def colours(count: int) -> list[Any]:
@@ -77,55 +80,56 @@ def draw_attention(
     axes = figure.subplots(len(attention), 1, squeeze=False)[:, 0]
     for axis, (name, own) in zip(axes, attention.items(), strict=True):
         backdrop = backdrops.get(name, "")
-        axis.set(xlim=(0, scene.duration), yticks=[], ylabel=name)
+        axis.set(xlim=(0, scene.duration or 1.0), yticks=[], ylabel=name)
         if backdrop == "sound":
             _sound(axis, scene)
         elif backdrop == "faces":
             _faces_over_time(axis, scene, place=0.68)
+        elif backdrop == "words":
+            _words(axis, own, scene)
+            continue
         _look(axis, own, scene, share=0.4 if backdrop == "faces" else 1.0)
     save(figure, path)
 
 
 def draw_timeline(
     scene: Scene,
-    centres: np.ndarray,
+    times: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
     *,
     title: str,
     path: Path,
 ) -> None:
-    """Waveform, faces, and a band a class as high as its probability, over time.
+    """Waveform, words, faces, and a band a class as high as its probability, over time.
 
     Args:
         scene: the recording.
-        centres: (windows,) seconds at the middle of each window.
-        probabilities: (windows, classes), NaN where there is no answer.
+        times: (N,) seconds of the answers.
+        probabilities: (N, classes), NaN where there is no answer.
         class_names: in index order.
         title: above it all.
         path: where the PNG goes.
     """
     figure = Figure(figsize=(12, 5.6), layout="constrained")
-    sound, faces, bands = figure.subplots(3, 1, sharex=True, height_ratios=(1, 0.9, 2.4))
+    heights = {"sound": 1.0, "words": 0.6, "faces": 0.9, "bands": 2.4}
+    if not scene.words:
+        del heights["words"]
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()))
+    rows = dict(zip(heights, axes, strict=True))
+    faces, bands = rows["faces"], rows["bands"]
     figure.suptitle(title, fontsize=10)
-    _sound(sound, scene)
+    _sound(rows["sound"], scene)
+    if scene.words:
+        rows["words"].set(xlim=(0, scene.duration), yticks=[], ylabel="words")
+        write_words(rows["words"], scene.words, scene.duration)
     _faces_over_time(faces, scene, most=14)
     shades = colours(len(class_names))
-    centres, probabilities = _widened(scene, centres, probabilities)
-    bands.stackplot(centres, probabilities.T, labels=class_names, colors=shades, linewidth=0)
+    bands.stackplot(times, probabilities.T, labels=class_names, colors=shades, linewidth=0)
     bands.set(ylim=(0, 1), xlim=(0, scene.duration), xlabel="seconds", ylabel="probability")
     bands.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), reverse=True)
-    _mark_turns(bands, centres, probabilities, class_names)
+    _mark_turns(bands, times, probabilities, class_names)
     save(figure, path)
-
-
-def _widened(
-    scene: Scene, centres: np.ndarray, probabilities: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first and last answer hold to the ends of the recording."""
-    ends = np.array([0.0, max(scene.duration, centres[-1])])
-    joined = np.concatenate([ends[:1], centres, ends[1:]])
-    return joined, np.concatenate([probabilities[:1], probabilities, probabilities[-1:]])
 
 
 def _mark_turns(
@@ -154,6 +158,25 @@ def _sound(axis: Axes, scene: Scene) -> None:
         times = np.linspace(0, scene.duration, scene.sound.shape[1])
         axis.fill_between(times, *scene.sound, color=SOUND, linewidth=0.3, edgecolor=SOUND)
     axis.set(xlim=(0, scene.duration), yticks=[], ylabel="sound")
+
+
+def _words(axis: Axes, attention: Attention, scene: Scene) -> None:
+    """Words under the waveform, coloured by attention; bars in their order where nobody knows when
+    they are said.
+    """
+    if attention.time is None or not scene.words:
+        axis.bar(np.arange(len(attention.weights)), attention.weights, color=LOOK)
+        axis.set(xlim=(-0.6, len(attention.weights) - 0.4), xticks=[], xlabel="words in order")
+        return
+    _sound(axis, scene)
+    axis.set(ylabel="text", xlabel="seconds")
+    low, high = axis.get_ylim()
+    axis.set_ylim(low - 1.2 * (high - low), high)  # the words stand below
+    below = axis.inset_axes((0, 0, 1, 0.55))
+    below.set(xlim=(0, scene.duration), xticks=[], yticks=[])
+    below.axis("off")
+    shares = shares_of(scene.words, attention)
+    write_words(below, scene.words, scene.duration, shares, size=10)
 
 
 def _spectrogram(axis: Axes, scene: Scene) -> None:

@@ -48,7 +48,7 @@ def read_recording(clip: Clip, extractor: Extractor) -> Recording:
     found = extractor.take(media, whole)
     if reasons := [reason for _, reason in found.failures]:
         raise MediaError(reasons[0])
-    media.values = {}  # kept once is enough
+    media.values = found.values  # kept once is enough
     return Recording(media, found.values, extractor)
 
 

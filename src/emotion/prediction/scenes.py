@@ -28,6 +28,7 @@ def scene_of(item: Item, clip: ClipFeatures) -> Scene:
         sound=_sound(item, log_mel, record),
         log_mel=log_mel,
         faces=_first(clip, registry.CROPS),
+        words=spoken.timed if (spoken := _first(clip, registry.SPOKEN)) else (),
     )
 
 

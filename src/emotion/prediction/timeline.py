@@ -1,6 +1,7 @@
 """``--timeline True``: an answer every hop of a longer recording, as a CSV and a picture."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,11 +13,14 @@ from tqdm import tqdm
 from emotion import registry
 from emotion.errors import UserError, first_line
 from emotion.files import LONGEST_NAME, write_csv
+from emotion.inputs.extraction import extraction_of
 from emotion.inputs.face_track import FaceTrack
+from emotion.inputs.spoken import Spoken
 from emotion.inputs.video import MediaError
 from emotion.prediction.answers import shown
 from emotion.prediction.inputs import Item
 from emotion.prediction.options import PredictOptions
+from emotion.prediction.phrases import PHRASE, phrases_of
 from emotion.prediction.plots import Scene, draw_timeline
 from emotion.prediction.predictor import Answer, Predictor, present, warn
 from emotion.prediction.reading import ItemReader, crew_of, reader_here
@@ -59,7 +63,7 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
         if timeline is not None and any(answer.given for answer in timeline.answers):
             answered += 1
             try:
-                _draw(timeline, item, class_names, picture_path(output, item))
+                _draw(timeline, item, class_names, picture_path(output, item), options.window)
             except (OSError, ValueError) as error:  # the answers are worth more than a picture
                 warn(f"{item.name}: its picture is missing ({first_line(error)})")
         write_csv(output, header, rows)  # after each file: what is done is there
@@ -81,11 +85,23 @@ def picture_path(output: Path, item: Item) -> Path:
 
 
 def _check(predictor: Predictor, items: Sequence[Item]) -> None:
-    if not any(registry.feature(n).over_time for r in predictor.readings for n in r.features):
-        raise UserError("--timeline True: words carry no times; give a model of speech or face")
+    read = [(r.settings, name) for r in predictor.readings for name in r.features]
+    if not any(_is_timed(predictor, *one) for one in read):
+        raise UserError(
+            "--timeline True: words carry no times unless they are heard; give --transcripts with "
+            "times, a model of features made with --transcribe, or one of speech or face"
+        )
     stored = next((item for item in items if item.store is not None), None)
     if stored is not None:
         raise UserError(f"--timeline True wants media files; {stored.name} is a clip of features/")
+    unseen = next((item for item in items if item.clip.path is None), None)
+    if unseen is not None:
+        raise UserError(f"--timeline True wants media files; {unseen.name} is a transcript alone")
+
+
+def _is_timed(predictor: Predictor, settings: str, name: str) -> bool:
+    options = registry.pick(extraction_of(name), predictor.options)
+    return registry.feature(name).is_timed(json.loads(settings), options)
 
 
 def _timeline(
@@ -96,7 +112,7 @@ def _timeline(
         return None
     reader = predictor.reader([item])
     longest = max(recordings.values(), key=lambda r: len(r.values))
-    spans = spans_of(longest.media.duration, options.window, options.hop)
+    spans = _spans(options, item, longest)
     windows = WindowReader(reader, recordings, spans)
     answers: list[Answer] = []
     size = min(options.batch_size, MOST_WINDOWS)
@@ -109,6 +125,17 @@ def _timeline(
     if not any(answer.given for answer in answers):
         warn(f"{item.name}: has nothing that these models read; its row is empty")
     return Timeline(longest, spans, answers)
+
+
+def _spans(options: PredictOptions, item: Item, recording: Recording) -> list[Span]:
+    if options.window != PHRASE:
+        return spans_of(recording.media.duration, options.window, options.hop)
+    spans = phrases_of(recording)
+    if not spans:
+        seconds = PredictOptions.window
+        warn(f"{item.name}: nobody speaks, so its windows are of {seconds:g} s")
+        spans = spans_of(recording.media.duration, seconds, options.hop)
+    return spans
 
 
 def _recordings(
@@ -159,15 +186,42 @@ def _rows(
     ]
 
 
-def _draw(timeline: Timeline, item: Item, class_names: Sequence[str], path: Path) -> None:
+def _draw(
+    timeline: Timeline, item: Item, class_names: Sequence[str], path: Path, window: float | str
+) -> None:
     recording = timeline.recording
     sound = recording.media.waveform
     has_sound = sound is not None and sound.size
     faces = next((v for v in recording.values.values() if isinstance(v, FaceTrack)), None)
+    spoken = next((v for v in recording.values.values() if isinstance(v, Spoken)), Spoken())
     length = recording.media.duration
-    scene = Scene(length, 0.0, envelope(sound) if has_sound else None, None, faces)
-    centres = np.array([(span.start + span.end) / 2 for span in timeline.spans])
+    scene = Scene(length, 0.0, envelope(sound) if has_sound else None, None, faces, spoken.timed)
     probabilities = np.stack([answer.probabilities for answer in timeline.answers])
-    window = timeline.spans[0].end - timeline.spans[0].start
-    title = f"{printable(item.clip.path.name)}: windows of {window:g} s"
-    draw_timeline(scene, centres, probabilities, class_names, title=title, path=path)
+    if window == PHRASE:
+        times, probabilities = held(timeline.spans, probabilities)
+        windows = "windows from pause to pause"
+    else:
+        times, probabilities = sliding(timeline.spans, probabilities, length)
+        windows = f"windows of {timeline.spans[0].end - timeline.spans[0].start:g} s"
+    title = f"{printable(item.clip.path.name)}: {windows}"
+    draw_timeline(scene, times, probabilities, class_names, title=title, path=path)
+
+
+def sliding(
+    spans: Sequence[Span], probabilities: np.ndarray, length: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times and answers (N, classes) to draw: each at its window's middle, the first and the last
+    to the ends of the recording.
+    """
+    centres = np.array([(span.start + span.end) / 2 for span in spans])
+    times = np.concatenate([[0.0], centres, [max(length, centres[-1])]])
+    return times, np.concatenate([probabilities[:1], probabilities, probabilities[-1:]])
+
+
+def held(spans: Sequence[Span], probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Times and answers (N, classes) to draw: each throughout its window, NaN between two."""
+    edge = 1e-3
+    times = [t for s in spans for t in (s.start, s.start + edge, s.end - edge, s.end)]
+    drawn = np.repeat(probabilities, 4, axis=0)
+    drawn[0::4] = drawn[3::4] = np.nan
+    return np.array(times), drawn

@@ -75,8 +75,12 @@ def _relabelled(outcome: Outcome, clip: Clip, corpus: Corpus) -> Outcome:
 
 
 def _write_lists(store: FeatureStore, corpus: Corpus, rows: list[Outcome]) -> None:
-    remove_partial_files(store.root, LISTS)
+    names = registry.feature_names({name for row in rows for name in row.record.states})
+    tables = [registry.feature(name).table for name in names]
+    remove_partial_files(store.root, {*LISTS, *filter(None, tables)})
     for split in dict.fromkeys(clip.split for clip in corpus.clips):
         inside = [row for row in rows if row.split == split]
         store.write_manifest(split, [row.record for row in inside])
         store.write_failures(split, [failure for row in inside for failure in row.failures])
+        for name in names:
+            registry.feature(name).write_list(store, split, [row.record for row in inside])

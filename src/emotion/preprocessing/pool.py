@@ -70,7 +70,9 @@ def _start_worker(worker: int, workers: int, context: Context) -> None:
 
 def _prepare_worker(worker: int, workers: int, context: Context) -> None:
     allow_tf32(False)  # a GPU's faces are a CPU's
-    extractor = Extractor(context.settings, context.options, device_of(worker, workers))
+    extractor = Extractor(
+        context.settings, context.options, device_of(worker, workers), staged=True
+    )
     _worker["context"] = (context.store, context.class_names, extractor)
 
 

@@ -28,7 +28,13 @@ from emotion.telling import say
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
 RUN_LOCK = ".run.lock"
-EXTRAS = ("transformers", "tokenizers", "onnxruntime")  # not always there
+EXTRAS = (
+    "transformers",
+    "tokenizers",
+    "onnxruntime",
+    "faster_whisper",
+    "ctranslate2",
+)  # not always there
 
 
 def preprocess(options: PreprocessOptions) -> int:
