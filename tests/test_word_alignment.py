@@ -4,7 +4,7 @@ changes its expression.
 Made-up clips of 3 s: three words, each one of seven, about a second apart, and a face that goes
 from one expression to the other within one of them. Who does not know when the words are said can
 only name one of the three: 1/3 + (1 - 1/3)/7 = 42.9 %. The face's and the words' BiLSTM and the
-fusion are trained. ``benchmarks/alignment.py --label word`` does the same with more clips and seeds.
+fusion are trained. ``benchmarks/alignment.py --label word`` takes more clips and seeds.
 """
 
 from typing import NamedTuple
