@@ -8,7 +8,7 @@ BiLSTM and the fusion are trained. ``benchmarks/alignment.py`` trains the whole 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -78,10 +78,10 @@ def _faces(expressions: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
     return nn.functional.normalize(noisy, dim=-1), time.expand(len(expressions), -1)
 
 
-def rows(clips: Clips, index: Tensor) -> Clips:
-    """Some of the clips."""
+def rows(clips: Any, index: Tensor) -> Any:
+    """Some of the clips, which are a record of a batch and tensors."""
     batch = each_tensor(clips.batch, lambda values: values[index])
-    return Clips(batch, *[None if field is None else field[index] for field in clips[1:]])
+    return type(clips)(batch, *[None if field is None else field[index] for field in clips[1:]])
 
 
 def with_frozen_speech(*sets: Clips) -> list[Clips]:
