@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emotion import registry
-from emotion.data.examples import Folds, load_parts
+from emotion.data.examples import load_parts
+from emotion.data.folds import Folds
 from emotion.errors import UserError
 from emotion.files import read_csv, read_json
 from emotion.inputs.extraction import extraction_of

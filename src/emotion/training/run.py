@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from emotion import distributed, recipe, registry
-from emotion.data.examples import speakers_by_fold
 from emotion.data.faults import told_in_one_line
+from emotion.data.folds import speakers_by_fold
 from emotion.errors import UserError
 from emotion.files import refuse_links, remove_partial_files
 from emotion.locking import HeldError, only_run_in
