@@ -222,7 +222,7 @@ def _announce(fit: Fit) -> None:
     fit.book = Logbook(fit.folder, options.n_epoch, len(fit.state.history))
     fit.book.write_config(options, _resolved(task, engine, fit.loaders))
     if task.folds:
-        fit.book.write_folds(speakers_by_fold(task.store, task.folds))
+        fit.book.write_folds(speakers_by_fold(task.store, task.folds, options.drop_classes))
     say(_start_line(fit.folder, task, engine.model, engine.device))
     # Ctrl-C in epoch 0 finds a last.pth too
     save_state(fit.folder, fit.state, engine, task, options)
