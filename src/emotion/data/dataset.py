@@ -105,7 +105,8 @@ class FeatureDataset(Dataset):
         self.store = store
         self.examples = examples
         self.recipe = recipe
-        self.readers = readers or readers_of_corpora(recipe, store, examples)
+        self.by_corpus = readers or readers_of_corpora(recipe, store, examples)
+        self.readers = self.by_corpus[None]
         self.training = training
         self.seed = seed
 
@@ -126,7 +127,7 @@ class FeatureDataset(Dataset):
         store = example.source.store if example.source else self.store
         clip = StoredClip(store, example.split, example.record)
         targets = tuple(getattr(example, name) for name in TARGETS)
-        return read_sample(clip, self.readers[example.source and store.root], generator, targets)
+        return read_sample(clip, self.by_corpus[example.source and store.root], generator, targets)
 
     def length(self, index: int) -> int:
         """Width that a clip's spectrogram is run at in evaluation, 0 where none is read."""

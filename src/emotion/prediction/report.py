@@ -14,6 +14,7 @@ from emotion.errors import UserError, first_line
 from emotion.files import read_csv, write_atomic, write_json
 from emotion.models.checkpoint import BEST
 from emotion.models.plots import CURVES, draw_confusion, draw_curves
+from emotion.prediction.abstain import Threshold
 from emotion.prediction.attention import attention_over_time
 from emotion.prediction.inputs import Item
 from emotion.prediction.judges import Judges
@@ -42,6 +43,7 @@ class Report:
     label: str
     judges: Judges  # who was asked about what
     chosen: Sequence[str] = ()  # FileIDs to look at closely
+    threshold: Threshold | None = None  # of confidence, where answers may be left open
     pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
