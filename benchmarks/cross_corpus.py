@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-HOME = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(HOME / "src"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from emotion.errors import UserError
 from emotion.files import read_json
+from emotion.paths import HOME
 
 SCORE = "unweighted_average_recall"
 

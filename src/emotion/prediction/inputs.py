@@ -144,10 +144,10 @@ def _items_of(path: Path, members: Sequence[Member], class_map: str) -> list[Ite
 
 def _media_clip(path: Path, member: Member) -> Clip:
     corpus = member.checkpoint.features.get("corpus", "")
-    identifier, speaker, labels = _parse_name(path.stem, corpus)
+    identifier, speaker, labels, sex = _parse_name(path.stem, corpus)
     words = [path.with_name(f"{name}.npz") for name in (identifier, path.stem)]
     text = next((words for words in words if words.is_file()), None)
-    return Clip(identifier, path.stem, path, "input", speaker, labels, text)
+    return Clip(identifier, path.stem, path, "input", speaker, labels, text, sex=sex)
 
 
 def _parse_name(stem: str, corpus: str) -> Named:
@@ -215,7 +215,8 @@ def _stored(
         found = (index.get(getattr(record, kind), -1) for kind in Labels._fields)
         labels = Labels(*(None if label < 0 else label for label in found))
         path = store.root / part / record.stem
-        clip = Clip(record.id, record.stem, path, part, record.speaker, labels, None)
+        sex = record.sex or _parse_name(record.stem, description["corpus"]).sex
+        clip = Clip(record.id, record.stem, path, part, record.speaker, labels, None, sex=sex)
         return Item(clip, store, record, description["corpus"])
 
     if split in store.splits():

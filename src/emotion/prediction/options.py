@@ -68,6 +68,12 @@ class General:
         [], "FileIDs whose attention the report shows; the surest of each class without", "score",
         type=str,
     )  # fmt: skip
+    stress: bool = flag(
+        False,
+        "the report also tells how answers to media files hold under noise, another level, a "
+        "telephone's band, dark, blurred and late pictures",
+        "score",
+    )
     calibrate: bool = flag(
         False, "fit a temperature, on val without --split, and store it by the checkpoint", "score"
     )

@@ -153,6 +153,10 @@ class Predictor:
             for row, one in enumerate(prepared)
         ]
 
+    def probabilities(self, prepared: Sequence[Prepared]) -> np.ndarray:
+        """(clips, classes) of one batch of items that were read; NaN where there is no answer."""
+        return join(self._member_answers(prepared, EVERYTHING))
+
     def _member_answers(self, prepared: Sequence[Prepared], hidden: str) -> np.ndarray:
         """(models, clips, classes); a model of the hidden modality alone has no answer."""
         answers = np.full((len(self.members), len(prepared), self.n_classes), np.nan)

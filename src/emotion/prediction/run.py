@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from emotion.prediction.options import PredictOptions
 from emotion.prediction.outputs import check_outputs
 from emotion.prediction.predictor import Answer, Predictor, explain, warn
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
+from emotion.prediction.stress import CONDITIONS, stressed
 from emotion.prediction.timeline import write_timelines
 from emotion.telling import say
 
@@ -64,6 +66,8 @@ def predict(options: PredictOptions) -> int:
         check_outputs(options, members, [])
         return _export(options, members)
     items = _items(options, members)
+    if options.stress:
+        _check_stress(options, items)
     check_outputs(options, members, items)
     if options.calibrate:
         return _calibrate(options, _predictor(options, members, items, device), items)
@@ -95,7 +99,8 @@ def _answer(
     if threshold:
         _say_threshold(threshold, answers, options.label)
     if options.report:
-        _report(options, predictor, answers, judges, threshold)
+        worse = _stressed(options, predictor, items, answers) if options.stress else {}
+        _report(options, predictor, answers, judges, threshold=threshold, worse=worse)
     return 0 if given else 1
 
 
@@ -126,7 +131,7 @@ def _report(
     predictor: Predictor,
     answers: list[Answer],
     judges: Judges,
-    threshold: Threshold | None,
+    **trust: Any,
 ) -> None:
     folder = Path(options.report)
     known = labelled(answers, options.label)
@@ -137,11 +142,31 @@ def _report(
         options.label,
         judges,
         options.clips,
-        threshold,
+        **trust,
     )
     scores = report.write()["scores"]
     shown = ", ".join(f"{name} {scores[key]:.4f}" for name, key in REPORTED.items())
     say(f"{folder / TEMPLATE}: {scores['clips']} clips, {shown}")
+
+
+def _stressed(
+    options: PredictOptions, predictor: Predictor, items: list[Item], answers: list[Answer]
+) -> dict[str, np.ndarray]:
+    """What is answered to the labelled clips when they get worse."""
+    rows = [row for row, a in enumerate(answers) if label_of(a.item, options.label) >= 0]
+    workers = loader_workers(options.num_workers)
+    return stressed(predictor, items, rows, workers, len(CONDITIONS) * options.clip_timeout)
+
+
+def _check_stress(options: PredictOptions, items: list[Item]) -> None:
+    stored = next((item for item in items if item.store is not None), None)
+    if not options.report:
+        raise UserError("--stress True is told in the report; give --report DIR")
+    if stored is not None:
+        raise UserError(
+            f"--stress True alters media files, and {stored.name} is a clip of features/; give "
+            "--input FILES, with --labels where their names do not say the labels"
+        )
 
 
 def _export(options: PredictOptions, members: list[Member]) -> int:
