@@ -156,5 +156,6 @@ def without_met(checkpoint):
 def test_a_raw_ravdess_file_says_whose_it_is(tmp_path):
     from emotion.prediction.inputs import _parse_name  # the form of one name
 
-    identifier, speaker, labels = _parse_name("03-01-05-01-02-01-07", "ravdess")
-    assert (identifier, speaker, labels.integrated) == ("03-01-05-01-02-01-07", "07", 4)
+    identifier, speaker, labels, sex = _parse_name("03-01-05-01-02-01-07", "ravdess")
+    told = (identifier, speaker, labels.integrated, sex)
+    assert told == ("03-01-05-01-02-01-07", "07", 4, "male")

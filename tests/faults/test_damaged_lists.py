@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from emotion.data.examples import Folds, assign_folds
+from emotion.data.folds import Folds, assign_folds
 from emotion.errors import UserError
 from emotion.frozen.word_vectors import LONGEST_LINE, WordVectors
 from emotion.inputs.store import Failure, FeatureStore, load_archive

@@ -42,6 +42,14 @@ class General:
     average_weights: bool = flag(
         False, "average the weights of one run's checkpoints into one model", "answers"
     )
+    abstain: float = flag(
+        0.0,
+        "leave the rows open that the model is not sure of, so that the others are right at this "
+        "rate: the confidence that takes is chosen on validation clips; 0 answers all",
+        "answers",
+        low=0.0,
+        high=1.0,
+    )
     tta: int = flag(
         1,
         "views of a clip to average: faces mirrored, speech cropped in time, copies of features",
@@ -65,10 +73,23 @@ class General:
     )
     label: str = flag("integrated", "which label counts", "score", ("integrated", "face", "speech"))
     labels: str = flag("", "a CSV with the columns FileID,Emotion that holds the labels", "score")
+    class_map: str = flag(
+        "",
+        "CSV with the columns other,this: what the classes of another corpus are called here, "
+        "nothing for those that do not count (recipes/maps/); answers are among the classes that "
+        "both have",
+        "score",
+    )
     clips: list[str] = flag(  # noqa: RUF009
         [], "FileIDs whose attention the report shows; the surest of each class without", "score",
         type=str,
     )  # fmt: skip
+    stress: bool = flag(
+        False,
+        "the report also tells how answers to media files hold under noise, another level, a "
+        "telephone's band, dark, blurred and late pictures",
+        "score",
+    )
     calibrate: bool = flag(
         False, "fit a temperature, on val without --split, and store it by the checkpoint", "score"
     )

@@ -51,6 +51,7 @@ class Predictor:
         options: the flags of predict.py, some of which are features' own.
         blocked: features that cannot be made of media files here.
         may: (items, models) bool, which model is asked about which item; all without.
+        among: indices of the classes to answer with; all without.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Predictor:
         options: Any = None,
         blocked: Sequence[str] = (),
         may: np.ndarray | None = None,
+        among: Sequence[int] | None = None,
     ) -> None:
         self.members = members
         self.may = may
@@ -76,6 +78,7 @@ class Predictor:
         self.readings = list(dict.fromkeys(each))
         self.reading_of = [self.readings.index(reading) for reading in each]
         self.n_classes = len(members[0].checkpoint.class_names)
+        self.among = among
 
     @classmethod
     def load(cls, *weights: str, device: str = "auto", **flags: Any) -> "Predictor":
@@ -150,6 +153,10 @@ class Predictor:
             for row, one in enumerate(prepared)
         ]
 
+    def probabilities(self, prepared: Sequence[Prepared]) -> np.ndarray:
+        """(clips, classes) of one batch of items that were read; NaN where there is no answer."""
+        return join(self._member_answers(prepared, EVERYTHING))
+
     def _member_answers(self, prepared: Sequence[Prepared], hidden: str) -> np.ndarray:
         """(models, clips, classes); a model of the hidden modality alone has no answer."""
         answers = np.full((len(self.members), len(prepared), self.n_classes), np.nan)
@@ -176,6 +183,8 @@ class Predictor:
         ids = [name for batch in batches for name in batch.ids]
         answers = evaluate(member.model, batches, ids, self.device, without=hidden)
         logits = answers.logits[member.head].astype(np.float64)
+        if self.among is not None:
+            logits[:, np.setdiff1d(np.arange(self.n_classes), self.among)] = -np.inf
         return softmax(logits / member.temperature, axis=1)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,16 +10,25 @@ import torch
 from emotion.errors import UserError
 from emotion.machine import allow_tf32
 from emotion.models.devices import choose_device, loader_workers
+from emotion.prediction.abstain import Threshold, choose_threshold, left_open, outcome
 from emotion.prediction.answers import write_answers
 from emotion.prediction.calibration import fit_temperature, write_calibration
 from emotion.prediction.export import export
-from emotion.prediction.inputs import Item, blocked_features, find_items, read_labels, with_labels
+from emotion.prediction.inputs import (
+    Item,
+    blocked_features,
+    find_items,
+    read_labels,
+    shared_classes,
+    with_labels,
+)
 from emotion.prediction.judges import Judges, judged, own_validation_clips
 from emotion.prediction.members import Member, load_members
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.outputs import check_outputs
 from emotion.prediction.predictor import Answer, Predictor, explain, warn
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
+from emotion.prediction.stress import CONDITIONS, stressed
 from emotion.prediction.timeline import write_timelines
 from emotion.telling import say
 
@@ -40,6 +50,8 @@ def predict(options: PredictOptions) -> int:
         raise UserError(
             "--calibrate True fits checkpoints as they are; leave --average_weights out"
         )
+    if options.abstain and options.timeline:
+        raise UserError("--abstain chooses among answers to whole clips; leave --timeline out")
     torch.set_num_threads(options.threads)
     allow_tf32(False)  # torch lets convolutions; a GPU's answers would not be a CPU's
     device = choose_device(options.device)
@@ -54,6 +66,8 @@ def predict(options: PredictOptions) -> int:
         check_outputs(options, members, [])
         return _export(options, members)
     items = _items(options, members)
+    if options.stress:
+        _check_stress(options, items)
     check_outputs(options, members, items)
     if options.calibrate:
         return _calibrate(options, _predictor(options, members, items, device), items)
@@ -70,18 +84,54 @@ def predict(options: PredictOptions) -> int:
 def _answer(
     options: PredictOptions, predictor: Predictor, items: list[Item], judges: Judges
 ) -> int:
+    threshold = None
+    if options.abstain:
+        threshold = choose_threshold(
+            options.abstain, predictor.members, options.label, predictor.among
+        )
     answers = _collect(options, predictor, items)
-    names = predictor.members[0].checkpoint.class_names
-    write_answers(Path(options.output), answers, names, predictor.readings, options.probabilities)
+    names = predictor.class_names
+    shown = (predictor.readings, options.probabilities, threshold)
+    write_answers(Path(options.output), answers, names, *shown)
     given = sum(answer.given for answer in answers)
-    say(f"{options.output}: {given} of {len(answers)} clips answered")
+    sure = sum(a.given and not left_open(a.probabilities, threshold) for a in answers)
+    say(f"{options.output}: {sure} of {len(answers)} clips answered{_left_open(given - sure)}")
+    if threshold:
+        _say_threshold(threshold, answers, options.label)
     if options.report:
-        _report(options, predictor, answers, judges)
+        worse = _stressed(options, predictor, items, answers) if options.stress else {}
+        _report(options, predictor, answers, judges, threshold=threshold, worse=worse)
     return 0 if given else 1
 
 
+def _left_open(count: int) -> str:
+    return f", {count} left open" if count else ""
+
+
+def _say_threshold(threshold: Threshold, answers: list[Answer], label: str) -> None:
+    """What was chosen on validation, and what came out where labels are known."""
+    known = [a for a in answers if a.given and label_of(a.item, label) >= 0]
+    came = ""
+    if known:
+        labels = np.array([label_of(answer.item, label) for answer in known])
+        out = outcome(threshold, np.stack([answer.probabilities for answer in known]), labels)
+        came = (
+            f"; of {len(known)} labelled clips {100 * out['coverage']:.1f} % are answered, "
+            f"{100 * out['accuracy']:.1f} % of them rightly"
+        )
+    say(
+        f"--abstain {threshold.wanted:g}: confidence {threshold.confidence:.4f}, chosen on "
+        f"{threshold.clips} validation clips, where {100 * threshold.coverage:.1f} % are answered "
+        f"and {100 * threshold.accuracy:.1f} % of them rightly{came}"
+    )
+
+
 def _report(
-    options: PredictOptions, predictor: Predictor, answers: list[Answer], judges: Judges
+    options: PredictOptions,
+    predictor: Predictor,
+    answers: list[Answer],
+    judges: Judges,
+    **trust: Any,
 ) -> None:
     folder = Path(options.report)
     known = labelled(answers, options.label)
@@ -92,10 +142,31 @@ def _report(
         options.label,
         judges,
         options.clips,
+        **trust,
     )
     scores = report.write()["scores"]
     shown = ", ".join(f"{name} {scores[key]:.4f}" for name, key in REPORTED.items())
     say(f"{folder / TEMPLATE}: {scores['clips']} clips, {shown}")
+
+
+def _stressed(
+    options: PredictOptions, predictor: Predictor, items: list[Item], answers: list[Answer]
+) -> dict[str, np.ndarray]:
+    """What is answered to the labelled clips when they get worse."""
+    rows = [row for row, a in enumerate(answers) if label_of(a.item, options.label) >= 0]
+    workers = loader_workers(options.num_workers)
+    return stressed(predictor, items, rows, workers, len(CONDITIONS) * options.clip_timeout)
+
+
+def _check_stress(options: PredictOptions, items: list[Item]) -> None:
+    stored = next((item for item in items if item.store is not None), None)
+    if not options.report:
+        raise UserError("--stress True is told in the report; give --report DIR")
+    if stored is not None:
+        raise UserError(
+            f"--stress True alters media files, and {stored.name} is a clip of features/; give "
+            "--input FILES, with --labels where their names do not say the labels"
+        )
 
 
 def _export(options: PredictOptions, members: list[Member]) -> int:
@@ -135,7 +206,7 @@ def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item])
 
 def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
     split = options.split or ("val" if options.calibrate and not options.input else "")
-    items = find_items(options.input, split, options.features_dir, members)
+    items = find_items(options.input, split, options.features_dir, members, options.class_map)
     if options.labels:
         names = members[0].checkpoint.class_names
         items = with_labels(items, read_labels(Path(options.labels), names))
@@ -157,6 +228,7 @@ def _predictor(
         options=options,
         blocked=blocked_features(options, members, items),
         may=judges.may if judges else None,
+        among=shared_classes(items, options.class_map, members[0].checkpoint.class_names),
     )
 
 
