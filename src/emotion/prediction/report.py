@@ -20,7 +20,7 @@ from emotion.prediction.inputs import Item
 from emotion.prediction.judges import Judges
 from emotion.prediction.members import Member
 from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
-from emotion.prediction.predictor import Answer, Predictor, present, warn
+from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, Reading
 from emotion.prediction.scenes import scene_of
 from emotion.prediction.scores import System, compare, reliability
@@ -40,11 +40,10 @@ class Report:
     """Scores and pictures of one set of answers, in the making."""
 
     folder: Path
-    predictor: Predictor
+    predictor: Ensemble
     answers: Sequence[Answer]  # of labelled clips only
     label: str
     judges: Judges  # who was asked about what
-    chosen: Sequence[str] = ()  # FileIDs to look at closely
     threshold: Threshold | None = None  # of confidence, where answers may be left open
     worse: dict[str, np.ndarray] = field(default_factory=dict)  # condition -> (clips, classes)
     pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
@@ -163,14 +162,7 @@ class Report:
         return wrong[np.argsort(-confidence, kind="stable")][:SHOWN].tolist()
 
     def _examples(self) -> list[int]:
-        """Rows of the clips to look at: those chosen, or the surest right one of each class."""
-        if self.chosen:
-            rows = range(len(self.answers))
-            return [
-                r
-                for r in rows
-                if self.answers[r].item.clip.id in self.chosen and self.main.answered[r]
-            ]
+        """Rows of the clips to look at: the surest right one of each class."""
         confidence = np.nan_to_num(self.main.probabilities).max(axis=1)
         confidence[~self.main.answered | (self.main.answers != self.labels)] = -1.0
         best = [

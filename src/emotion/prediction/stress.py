@@ -18,7 +18,7 @@ from emotion.inputs.extraction import Extractor
 from emotion.inputs.media import Media
 from emotion.inputs.video import MediaError, read_waveform
 from emotion.prediction.inputs import Item
-from emotion.prediction.predictor import Predictor
+from emotion.prediction.predictor import Ensemble
 from emotion.prediction.reading import AHEAD, ItemReader, Prepared, Reading, crew_of, reader_here
 from emotion.records import Clip, ClipFeatures
 from emotion.workers import Lost, in_order
@@ -139,7 +139,7 @@ class WorseMedia(Media):
 
 
 def stressed(
-    predictor: Predictor, items: Sequence[Item], rows: Sequence[int], workers: int, timeout: float
+    predictor: Ensemble, items: Sequence[Item], rows: Sequence[int], workers: int, timeout: float
 ) -> dict[str, np.ndarray]:
     """What the models answer to some of the items under each condition that they hear or see.
 
