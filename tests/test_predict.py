@@ -342,7 +342,7 @@ def test_the_script_says_it_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_inputs_that_are_none_are_refused(features, media, tmp_path):
+def test_inputs_that_are_none_are_refused(features, media, tmp_path, monkeypatch):
     weights = make_checkpoint(tmp_path, "text")
     assert "no such file or folder" in refusal(weights, tmp_path, input=["nowhere"])
     assert "nothing to answer" in refusal(weights, tmp_path)
