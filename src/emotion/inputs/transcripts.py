@@ -8,13 +8,15 @@ from typing import Protocol
 import numpy as np
 
 from emotion.errors import UserError
-from emotion.frozen.source import whole_numbers
-from emotion.frozen.text_encoder import FLAG, TextEncoder
+from emotion.frozen.source import TEXT_ENCODER, whole_numbers
 from emotion.frozen.word_vectors import WordVectors
 from emotion.inputs.store import FeatureStore
 from emotion.inputs.vectors import without_times
+from emotion.lazy import Lazy
 from emotion.records import Clip, Corpus, Record
 from emotion.telling import note
+
+text_encoders = Lazy("emotion.frozen.text_encoder")  # takes torch along
 
 BATCH_SIZE = 64
 # Vocabularies know the marks of a typewriter; subtitles have those of a printer.
@@ -50,8 +52,8 @@ def open_embedder(text_encoder: str, word_vectors: str) -> WordEmbedder | None:
     if text_encoder and word_vectors:
         raise UserError("--text_encoder and --word_vectors: give one of them")
     if text_encoder:
-        place, layers = whole_numbers(FLAG, text_encoder)
-        return TextEncoder(place, max(layers, default=1))
+        place, layers = whole_numbers(TEXT_ENCODER, text_encoder)
+        return text_encoders.TextEncoder(place, max(layers, default=1))
     return WordVectors(Path(word_vectors)) if word_vectors else None
 
 
