@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader
 
 from emotion import distributed, registry
 from emotion.clock import whole_steps
-from emotion.data.dataset import FeatureDataset, collate, readers_of
+from emotion.data.dataset import FeatureDataset, collate
 from emotion.data.examples import TARGETS, Example, Folds, Parts, fold_count, load_parts
 from emotion.data.faults import Ledger
+from emotion.data.samples import readers_of
 from emotion.data.sampling import EvalBatches, TrainBatches
 from emotion.errors import UserError
 from emotion.inputs.feature import agree
