@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,12 +11,8 @@ import pytest
 import torch
 
 from emotion.corpora.qia2020 import EMOTIONS
-from emotion.data.dataset import collate
 from emotion.errors import UserError
 from emotion.paths import HOME
-from emotion.prediction.inputs import find_items
-from emotion.prediction.members import load_members
-from emotion.prediction.predictor import Ensemble
 from emotion.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
@@ -40,29 +37,41 @@ def exported(weights, folder):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def session_answers(session, weights, items_folder, split="test"):
-    """onnxruntime's answers to the clips of a split, one at a time, from what torch reads."""
-    members = load_members([str(weights)], torch.device("cpu"))
-    items = find_items([], split, str(items_folder), members)
-    reader = Ensemble(members, torch.device("cpu")).reader(items)
-    names = [one.name for one in session.get_inputs()]
-    answers = {}
-    for number, item in enumerate(items):
-        (views,) = reader[number].samples
-        if views:
-            every = feed(views[0])
-            fed = {name: every[name] for name in names}
-            answers[item.clip.id] = session.run(None, fed)[0][0]
-    return answers
+def example(folder, *given):
+    """``examples/onnx_predict.py`` in a process in which torch cannot be imported."""
+    hidden = folder / "hidden"
+    hidden.mkdir(exist_ok=True)
+    (hidden / "torch.py").write_text("raise ImportError('no torch here')")
+    return subprocess.run(
+        [sys.executable, "examples/onnx_predict.py", *map(str, given)],
+        cwd=HOME,
+        env={**os.environ, "PYTHONPATH": str(hidden)},
+        capture_output=True,
+        text=True,
+    )
 
 
-def feed(sample):
-    """One clip's inputs by name, with a batch axis."""
-    batch = collate([sample]).inputs
-    fed = {"clock_mask": batch.clock.mask, "clock_time": batch.clock.time}
-    for name, stream in batch.streams.items():
-        fed |= {name: stream.values, f"{name}_mask": stream.mask, f"{name}_time": stream.time}
-    return {name: value.numpy() for name, value in fed.items()}
+def answers(done):
+    """FileID -> emotion and probability."""
+    assert done.returncode == 0, done.stderr
+    lines = (line.split() for line in done.stdout.splitlines())
+    return {name: (emotion, float(probability)) for name, emotion, probability in lines}
+
+
+def refused(done):
+    """The one line of an example that refused."""
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    return done.stderr
+
+
+def assert_as_torch(found, rows):
+    """The example's answers are those of predict.py, and it has none where predict.py has none."""
+    assert list(found) == [row["FileID"] for row in rows if row["Emotion"]]
+    for row in rows:
+        if row["Emotion"]:
+            emotion, probability = found[row["FileID"]]
+            assert emotion == row["Emotion"]
+            assert probability == pytest.approx(float(row[emotion]), abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +79,11 @@ def feed(sample):
     [
         ("text", {}),
         ("face", {}),
+        ("face", {"face_model": "resnet3d", "face_size": 32}),
         ("speech", {}),
-        ("speech", {"speech_model": "efficientnet_small"}),
+        ("speech", {"speech_model": "efficientnet_small", "normalise": "speaker"}),
         ("multimodal", {"fusion": "aligned"}),
+        ("multimodal", {"fusion": "aligned", "face_model": "resnet3d", "face_size": 32}),
         ("multimodal", {"fusion": "decoder"}),
         ("multimodal", {"fusion": "concat", "multitask": True}),
     ],
@@ -80,55 +91,44 @@ def feed(sample):
 def test_every_mode_answers_as_torch_does(tmp_path, monkeypatch, capsys, mode, options):
     """Lengths from 20 to 180 frames, 1 to 6 words, none at all: not those it was exported with."""
     slim(monkeypatch)
-    absent = {"speech": {1}, "embedding": {2}, "text": {3}}
-    make_features(
-        tmp_path / "features", clips={"test": 6}, text_dim=TEXT_DIM, absent=absent, frames=(20, 180)
-    )
+    folder = tmp_path / "features"
+    absent = {"speech": {1}, "video": {2}, "embedding": {2}, "text": {3}}
+    if mode == "multimodal":
+        absent = {name: clips | {4} for name, clips in absent.items()}  # one that has nothing
+    shape = {"clips": {"test": 6}, "text_dim": TEXT_DIM, "frames": (20, 180), "speakers": 2}
+    make_features(folder, absent=absent, **shape)
     weights = make_checkpoint(tmp_path, mode, **options)
     session = exported(weights, tmp_path)
     assert "largest difference from torch" in capsys.readouterr().out
-    rows = answers_of(
-        weights, tmp_path, features_dir=str(tmp_path / "features"), split="test", probabilities=True
-    )
-    found = session_answers(session, weights, tmp_path / "features")
-    assert len(found) == (6 if mode == "multimodal" else 5)
-    for row in rows:
-        if row["Emotion"]:
-            wanted = [float(row[name]) for name in EMOTIONS]
-            np.testing.assert_allclose(found[row["FileID"]], wanted, atol=1e-5)
     metadata = session.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["class_names"]) == list(EMOTIONS)
     assert json.loads(metadata["features"])["audio"]
     assert metadata["mode"] == mode
+    done = example(tmp_path, tmp_path / "model.onnx", "--features", folder)
+    flags = {"features_dir": str(folder), "split": "test", "probabilities": True}
+    rows = answers_of(weights, tmp_path, **flags)
+    assert_as_torch(answers(done), rows)
+    assert len(done.stdout.splitlines()) == 5
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("warning: test00")
 
 
-def test_the_example_needs_no_torch(tmp_path):
-    """The real EfficientNet-B0, in a process in which torch cannot be imported."""
+def test_a_sound_file_needs_no_torch(tmp_path):
+    """The real EfficientNet-B0."""
     weights = make_checkpoint(tmp_path, "speech", features=PLAIN)
     exported(weights, tmp_path)
-    clips = [tmp_path / "one.wav", tmp_path / "two.wav"]
+    clips = [tmp_path / f"{name}.wav" for name in ("one", "two", "quiet", "broken")]
     write_clip(clips[0], None, np.concatenate([tone(0.7, 250), noise(0.4)]))
     write_clip(clips[1], None, noise(2.3, seed=1))
-    (tmp_path / "hidden").mkdir()
-    (tmp_path / "hidden" / "torch.py").write_text("raise ImportError('no torch here')")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "examples/onnx_predict.py",
-            str(tmp_path / "model.onnx"),
-            *map(str, clips),
-        ],
-        cwd=HOME,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "hidden")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    write_clip(clips[2], None, np.zeros(16000, np.float32))
+    clips[3].write_bytes(b"RIFF of something else")
+    done = example(tmp_path, tmp_path / "model.onnx", *clips)
     rows = answers_of(weights, tmp_path, input=[str(c) for c in clips], probabilities=True)
-    for line, row in zip(done.stdout.splitlines(), rows, strict=True):
-        name, emotion, probability = line.split()
-        assert (name, emotion) == (row["FileID"], row["Emotion"])
-        assert float(probability) == pytest.approx(float(row[emotion]), abs=2e-4)
+    assert_as_torch(answers(done), rows)
+    assert len(done.stdout.splitlines()) == 2
+    quiet, broken = done.stderr.splitlines()
+    assert quiet == "warning: quiet: has no voice: it is silent; it has no answer"
+    assert broken.startswith("warning: broken: ")
 
 
 def test_an_ensemble_is_not_one_file(tmp_path):
@@ -137,14 +137,65 @@ def test_an_ensemble_is_not_one_file(tmp_path):
         predict(options_of(weights, tmp_path, export=str(tmp_path / "model.onnx")))
 
 
-def test_the_example_refuses_a_model_that_says_nothing_of_itself(tmp_path):
-    weights = make_checkpoint(tmp_path, "text")
-    predict(options_of(weights, tmp_path, export=str(tmp_path / "model.onnx")))
-    bare = onnx.load(tmp_path / "model.onnx")
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory):
+    """A folder of text features, and a model that reads them."""
+    folder = tmp_path_factory.mktemp("text")
+    make_features(folder / "features", clips={"test": 4}, text_dim=TEXT_DIM)
+    exported(make_checkpoint(folder, "text"), folder)
+    return folder
+
+
+def test_single_clips_are_answered_by_their_names(text_model):
+    done = example(
+        text_model, text_model / "model.onnx", "--features", text_model / "features",
+        "--split", "test", "test002", "test001",
+    )  # fmt: skip
+    assert list(answers(done)) == ["test001", "test002"]
+
+
+def test_a_damaged_file_costs_its_own_answer(text_model, tmp_path):
+    shutil.copytree(text_model / "features", tmp_path / "features")
+    damaged = tmp_path / "features" / "test" / "text" / "test001.npz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    (tmp_path / "features" / "test" / "text" / "test002.npz").unlink()
+    done = example(tmp_path, text_model / "model.onnx", "--features", tmp_path / "features")
+    assert list(answers(done)) == ["test000", "test003"]
+    first, second = done.stderr.splitlines()
+    assert f"{damaged}: damaged" in first
+    assert "test002.npz: missing" in second
+
+
+def test_what_does_not_fit_is_refused_in_a_line(text_model, tmp_path):
+    model, features = text_model / "model.onnx", text_model / "features"
+    assert "give --features FOLDER" in refused(example(tmp_path, model, "clip.wav"))
+    assert "nothing to answer" in refused(example(tmp_path, model))
+    nobody = example(tmp_path, model, "--features", features, "stranger")
+    assert "has no clip stranger" in refused(nobody)
+    other = example(tmp_path, model, "--features", features, "--split", "val")
+    assert "has no split val, only test" in refused(other)
+    assert "holds no features" in refused(example(tmp_path, model, "--features", tmp_path))
+    (tmp_path / "torn.onnx").write_bytes(model.read_bytes()[:5000])
+    for name, wanted in (("torn", "damaged, or no ONNX model"), ("gone", "no such file")):
+        done = example(tmp_path, tmp_path / f"{name}.onnx", "--features", features)
+        assert f"{name}.onnx: {wanted}" in refused(done)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"recipe": "[]"},
+        {"recipe": "{"},
+        {"class_names": "[1]"},
+        {"features": "3"},
+    ],
+)
+def test_a_model_that_does_not_say_what_it_reads_is_refused(text_model, tmp_path, said):
+    bare = onnx.load(text_model / "model.onnx")
+    known = {one.key: one.value for one in bare.metadata_props}
     del bare.metadata_props[:]
+    onnx.helper.set_model_props(bare, known | said if said else {})
     onnx.save(bare, tmp_path / "bare.onnx")
-    command = [sys.executable, "examples/onnx_predict.py", str(tmp_path / "bare.onnx"), "x.wav"]
-    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert done.stderr.endswith("bare.onnx: is no speech model of predict.py --export\n")
-    assert done.stderr.count("\n") == 1
+    done = example(tmp_path, tmp_path / "bare.onnx", "--features", text_model / "features")
+    assert "bare.onnx: does not say what it reads" in refused(done)

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from librosa import mel_frequencies
 
-from emotion.data.dataset import Sample, collate
+from emotion.data.dataset import collate
 from emotion.data.mixing import Mixture, draw_mixture, mix_inputs, mix_inside, mix_targets
+from emotion.data.samples import Sample
 from emotion.inputs.feature import Steps
 from emotion.inputs.spec_augment import (
     FREQUENCY_MASKS,

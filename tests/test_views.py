@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emotion.data.dataset import Sample
+from emotion.data.samples import Sample
 from emotion.inputs.feature import Steps
 from emotion.prediction.views import views_of
 from tests.recipes import recipe_of

@@ -18,7 +18,8 @@ from benchmarks.gpu.material import engine_of, features_of, in_float32, options_
 from benchmarks.gpu.rows import LeftOut, Section, promise
 from emotion.clock import FRAME_SECONDS, N_MELS
 from emotion.corpora.qia2020 import EMOTIONS
-from emotion.data.dataset import Sample, collate
+from emotion.data.dataset import collate
+from emotion.data.samples import Sample
 from emotion.errors import UserError
 from emotion.inputs.extraction import ExtractedClip, Extractor
 from emotion.inputs.media import Media

@@ -2,7 +2,7 @@
 component, and rebuilds the model with.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from emotion import registry
@@ -105,15 +105,30 @@ def restore(described: dict[str, Any]) -> Recipe:
     return Recipe(described["mode"], int(described["n_classes"]), parts, fusion, join, heads)
 
 
-def _restore_part(part: dict[str, Any]) -> Part:
+def restore_reading(described: dict[str, Any]) -> Recipe:
+    """What a described model reads, without its networks, which take torch along.
+
+    Raises:
+        UserError: it names features that are not here.
+        KeyError, TypeError, ValueError: it describes no model.
+    """
+    parts = tuple(_restore_reading(part) for part in described["parts"])
+    if not parts:
+        raise TypeError("it reads nothing")
+    return Recipe(described["mode"], int(described["n_classes"]), parts, described["fusion"])
+
+
+def _restore_reading(part: dict[str, Any]) -> Part:
     feature = registry.load("FEATURES", part["feature"])
+    reading = registry.options_class(feature)(**part["reading"])
+    width, layers = int(part["width"]), int(part.get("layers", 1))
+    return Part(str(part["modality"]), part["feature"], width, reading, "", None, layers)
+
+
+def _restore_part(part: dict[str, Any]) -> Part:
     encoder = registry.load("ENCODERS", part["encoder"])
     kinds = registry.feature_line(part["feature"]).kind, registry.ENCODERS[part["encoder"]].kind
     if kinds[0] != kinds[1]:
         raise UserError(f"{part['encoder']} reads {kinds[1]}, {part['feature']} are {kinds[0]}")
-    reading = registry.options_class(feature)(**part["reading"])
     network = registry.options_class(encoder)(**part["network"])
-    return Part(
-        str(part["modality"]), part["feature"], int(part["width"]), reading, part["encoder"],
-        network, int(part.get("layers", 1)),
-    )  # fmt: skip
+    return replace(_restore_reading(part), encoder=part["encoder"], network=network)

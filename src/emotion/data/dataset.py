@@ -1,4 +1,4 @@
-"""Features to batches of tensors, padded and masked, on one clock."""
+"""Features to batches of tensors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +10,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from emotion import registry
-from emotion.clock import STEP_SECONDS, whole_steps
+from emotion.clock import whole_steps
 from emotion.data.examples import TARGETS, Example
 from emotion.data.faults import Ledger
-from emotion.inputs.feature import Reader, Steps
+from emotion.data.samples import Readers, Sample, clock_of, pad, read_sample, readers_of
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.recipe import Recipe
-from emotion.records import Batch, ClipFeatures, Clock, Record, Stream
+from emotion.records import Batch, Clock, Record, Stream
 
-Readers = dict[str, Reader]  # by modality
 CorporaReaders = dict[Path | None, Readers]  # by folder; None: of the run's own corpus
-
-
-class Sample(NamedTuple):
-    """One clip's arrays."""
-
-    id: str
-    targets: tuple[int, int, int]  # integrated, face, speech; -1 unlabelled
-    steps: dict[str, Steps]  # by modality; times count from the start of what is read
-    duration: float  # seconds of the clip that are read
 
 
 class Labelled(NamedTuple):
@@ -37,18 +27,6 @@ class Labelled(NamedTuple):
     inputs: Batch
     targets: Tensor  # (B, 3) int64: integrated, face, speech; -1 unlabelled
     ids: list[str]
-
-
-def readers_of(recipe: Recipe, store: FeatureStore | None = None) -> Readers:
-    """What reads each modality of a model; ``store`` where speakers are to be known.
-
-    Raises:
-        UserError: a clip of the store has no speaker, or a file is missing or damaged.
-    """
-    return {
-        part.modality: registry.feature(part.feature).reader(part.reading, part.shape, store)
-        for part in recipe.parts
-    }
 
 
 def readers_of_corpora(
@@ -62,27 +40,6 @@ def readers_of_corpora(
     further = {e.source.store.root: e.source.store for e in examples if e.source}
     own: CorporaReaders = {None: readers_of(recipe, store)}
     return own | {root: readers_of(recipe, other) for root, other in further.items()}
-
-
-def read_sample(
-    clip: ClipFeatures,
-    readers: Readers,
-    generator: np.random.Generator | None = None,
-    targets: tuple[int, int, int] = (-1, -1, -1),
-    name: str = "",
-) -> Sample:
-    """Read one clip; with a ``generator`` it is cut and augmented.
-
-    Raises:
-        UserError: a file is missing or damaged.
-    """
-    record, window, steps = clip.record, None, {}
-    for modality, reader in readers.items():
-        window = window or reader.window(record, generator)
-        steps[modality] = reader.steps(clip, window, generator)
-    start, end = window or (0.0, max(record.duration, record.fact("end")))
-    shifted = {k: s._replace(time=(s.time - start).astype(np.float32)) for k, s in steps.items()}
-    return Sample(name or record.stem, targets, shifted, end - start)
 
 
 class FeatureDataset(Dataset):
@@ -147,48 +104,8 @@ def run_width(recipe: Recipe, record: Record) -> int:
 
 
 def collate(samples: Sequence[Sample]) -> Labelled:
-    """Pad the steps of each modality to the longest clip's, with zeros (a spectrogram's floor)."""
-    streams = {
-        name: Stream(
-            _stack([_float(sample.steps[name].values) for sample in samples]),
-            _stack([sample.steps[name].mask for sample in samples]),
-            _stack([sample.steps[name].time for sample in samples]),
-        )
-        for name in samples[0].steps
-    }
+    """Clips as one batch, see ``pad``."""
+    streams = {name: Stream(*map(torch.from_numpy, own)) for name, own in pad(samples).items()}
+    clock = Clock(*map(torch.from_numpy, clock_of(samples)))
     targets = torch.tensor([sample.targets for sample in samples])
-    batch = Batch(streams, clock_of(samples))
-    return Labelled(batch, targets, [sample.id for sample in samples])
-
-
-def clock_of(samples: Sequence[Sample]) -> Clock:
-    """The steps of 0.512 s of each clip, one of which begins with its first stream."""
-    laid = [_steps_of(sample) for sample in samples]
-    longest = max(count for count, _ in laid)
-    step = np.arange(longest, dtype=np.float32)
-    count = np.array([count for count, _ in laid])[:, None]
-    first = np.array([first for _, first in laid], np.float32)[:, None]
-    time = first + (step + np.float32(0.5)) * np.float32(STEP_SECONDS)
-    return Clock(torch.from_numpy(step < count), torch.from_numpy(time.astype(np.float32)))
-
-
-def _steps_of(sample: Sample) -> tuple[int, float]:
-    """How many steps a clip has, and when the first of them begins."""
-    starts = (s.time[s.mask & ~np.isnan(s.time)] for s in sample.steps.values())
-    start = next((float(times[0]) for times in starts if times.size), 0.0)
-    before = int(np.ceil(start / STEP_SECONDS - 1e-3))
-    after = int(np.ceil((sample.duration - start) / STEP_SECONDS - 1e-3))
-    return before + max(after, 1), start - before * STEP_SECONDS
-
-
-def _float(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.float32) if values.dtype.kind == "f" else values
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays (n, ...) of unequal n to (B, longest, ...), zeros (False) after the end of each."""
-    longest = max(1, *(len(array) for array in arrays))
-    result = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), arrays[0].dtype)
-    for row, array in zip(result, arrays, strict=True):
-        row[: len(array)] = array
-    return torch.from_numpy(result)
+    return Labelled(Batch(streams, clock), targets, [sample.id for sample in samples])

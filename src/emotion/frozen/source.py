@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from emotion.errors import UserError
 
+SPEECH_ENCODER, TEXT_ENCODER = "--speech_encoder", "--text_encoder"  # flags that name them
+
 
 class Source(NamedTuple):
     """A network as a flag names it."""

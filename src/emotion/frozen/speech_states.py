@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from emotion.clock import SAMPLE_RATE
 from emotion.errors import UserError, first_line
 from emotion.frozen.hugging_face import fingerprint, folder_of, library
+from emotion.frozen.source import SPEECH_ENCODER
 
-FLAG = "--speech_encoder"
 FILES = "config.json, model.safetensors and preprocessor_config.json"
 MOST_SECONDS = 30.0  # at once; what is longer is run in parts of equal length
 LEAST_SECONDS = 0.1  # what is shorter is filled up with silence: a convolution has to fit in
@@ -44,8 +44,8 @@ class SpeechStates:
         Raises:
             UserError: no transformers, no such encoder, no network to fetch it, or no such layer.
         """
-        transformers = library(FLAG, source)
-        folder = folder_of(FLAG, source, FILES)
+        transformers = library(SPEECH_ENCODER, source)
+        folder = folder_of(SPEECH_ENCODER, source, FILES)
         try:  # a folder may name code of its own: it is never run
             extractor = transformers.AutoFeatureExtractor.from_pretrained(
                 folder, trust_remote_code=False
@@ -59,12 +59,15 @@ class SpeechStates:
             )
         except Exception as error:  # the library raises what its file formats raise
             raise UserError(
-                f"{FLAG} {source}: not a speech encoder ({first_line(error)}); requires {FILES}"
+                f"{SPEECH_ENCODER} {source}: not a speech encoder ({first_line(error)}); requires "
+                f"{FILES}"
             ) from error
         there = model.config.num_hidden_layers
         self.layers = layers or spread_layers(there)
         if max(self.layers) > there:
-            raise UserError(f"{FLAG} {source}:{max(self.layers)}: it has only {there} layers")
+            raise UserError(
+                f"{SPEECH_ENCODER} {source}:{max(self.layers)}: it has only {there} layers"
+            )
         self.fingerprint = fingerprint(model)
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device

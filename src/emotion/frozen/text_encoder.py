@@ -11,9 +11,9 @@ from torch import Tensor
 
 from emotion.errors import UserError, first_line
 from emotion.frozen.hugging_face import fingerprint, folder_of, library
+from emotion.frozen.source import TEXT_ENCODER
 
 MAX_TOKENS = 512  # of a transcript; what follows is left out
-FLAG = "--text_encoder"
 FILES = "config.json, model.safetensors and tokenizer.json"
 
 
@@ -42,7 +42,7 @@ class TextEncoder:
         self.layers = layers
         there = getattr(self.model.config, "num_hidden_layers", layers)
         if layers > there:
-            raise UserError(f"{FLAG} {source}:{layers}: it has only {there} layers")
+            raise UserError(f"{TEXT_ENCODER} {source}:{layers}: it has only {there} layers")
         vocabulary = json.dumps(sorted(self.tokenizer.get_vocab().items())).encode()
         known_by = fingerprint(self.model, vocabulary)
         self.name = f"{Path(source).name}@{known_by} layers {layers}"
@@ -110,8 +110,8 @@ def average_subwords(states: Tensor, words: Sequence[int | None]) -> Tensor:
 
 def _load(source: str) -> tuple[Any, Any]:
     """Tokenizer and model."""
-    transformers = library(FLAG, source)
-    folder = folder_of(FLAG, source, FILES)
+    transformers = library(TEXT_ENCODER, source)
+    folder = folder_of(TEXT_ENCODER, source, FILES)
     try:
         # a folder may name code of its own: it is never run, and nobody is asked whether it may
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
@@ -120,9 +120,9 @@ def _load(source: str) -> tuple[Any, Any]:
         )
     except Exception as error:  # the library raises what its file formats raise
         raise UserError(
-            f"{FLAG} {source}: not an encoder ({first_line(error)}); wants {FILES}"
+            f"{TEXT_ENCODER} {source}: not an encoder ({first_line(error)}); wants {FILES}"
         ) from error
     if not tokenizer.is_fast:
-        raise UserError(f"{FLAG} {source}: has no tokenizer.json; give another encoder")
+        raise UserError(f"{TEXT_ENCODER} {source}: has no tokenizer.json; give another encoder")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return tokenizer, model.get_encoder() if model.config.is_encoder_decoder else model

@@ -3,11 +3,9 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch.nn import functional
 
 from emotion.command_line import flag
 from emotion.downloads import fetch
@@ -18,7 +16,11 @@ from emotion.inputs.vectors import Options as Options
 from emotion.lazy import Lazy
 from emotion.telling import note
 
-facenet = Lazy("facenet_pytorch")  # embeddings that are there are read without it
+if TYPE_CHECKING:
+    from torch import Tensor, dtype
+
+torch = Lazy("torch")  # embeddings that are there are read without
+facenet = Lazy("facenet_pytorch")
 
 URL = (
     "https://github.com/timesler/facenet-pytorch/releases/download/"
@@ -27,7 +29,7 @@ URL = (
 BATCH_SIZE = 32
 
 
-def normalise(crops: np.ndarray) -> torch.Tensor:
+def normalise(crops: np.ndarray) -> "Tensor":
     """uint8 (F, 160, 160, 3) RGB to float32 (F, 3, 160, 160), about -1 to 1.
 
     That is what the network was trained on: raw 0-255 pixels put its answers at chance level.
@@ -68,7 +70,7 @@ def fingerprint(weights: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def fast_dtype(device: str) -> torch.dtype:
+def fast_dtype(device: str) -> "dtype":
     """bfloat16 where the device multiplies matrices of it in hardware, else float32.
 
     With AMX the network takes a third of the time (0.4 against 1.3 s for 48 crops, one core), and
@@ -84,9 +86,7 @@ def fast_dtype(device: str) -> torch.dtype:
 class FaceEmbedder:
     """Crops in, embeddings out."""
 
-    def __init__(
-        self, weights: Path, device: str = "cpu", dtype: torch.dtype | None = None
-    ) -> None:
+    def __init__(self, weights: Path, device: str = "cpu", dtype: "dtype | None" = None) -> None:
         """Load the network; ``dtype`` is that of its weights and layers, the device's fast one.
 
         Raises:
@@ -106,14 +106,15 @@ class FaceEmbedder:
             ) from error
         self.network.eval().to(device, self.dtype, memory_format=torch.channels_last)
 
-    @torch.inference_mode()
     def embed(self, crops: np.ndarray) -> np.ndarray:
         """uint8 (F, 160, 160, 3) RGB crops to float16 (F, 512), each of length 1."""
         firsts = range(0, max(len(crops), 1), BATCH_SIZE)
         batches = (normalise(crops[first : first + BATCH_SIZE]) for first in firsts)
-        answers = [self.network(batch.to(self.device, self.dtype)).cpu() for batch in batches]
-        # The network ends on unit length; rounding to bfloat16 would leave it off by 0.4 %.
-        return functional.normalize(torch.cat(answers).float()).numpy().astype(np.float16)
+        with torch.inference_mode():
+            answers = [self.network(batch.to(self.device, self.dtype)).cpu() for batch in batches]
+            # The network ends on unit length; rounding to bfloat16 would leave it off by 0.4 %.
+            unit = torch.nn.functional.normalize(torch.cat(answers).float())
+        return unit.numpy().astype(np.float16)
 
 
 @dataclass(frozen=True)

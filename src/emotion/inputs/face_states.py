@@ -6,21 +6,25 @@ beside VGG-Face's. The networks are ONNX files and image encoders of the Hugging
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emotion.command_line import flag
 from emotion.errors import UserError
 from emotion.frozen.face_network import FLAG
 from emotion.frozen.face_onnx import BGR, SCALES, FaceOnnx
-from emotion.frozen.face_transformer import FaceTransformer
 from emotion.frozen.source import read_source
 from emotion.inputs.crop_vectors import CropVectors
 from emotion.inputs.crops import CROP_SETTINGS
 from emotion.inputs.encoder_family import OfEncoder, by_name
 from emotion.inputs.feature import SOURCE
 from emotion.inputs.vectors import Options as Options
+from emotion.lazy import Lazy
 from emotion.telling import note
 
+if TYPE_CHECKING:
+    from emotion.frozen.face_transformer import FaceTransformer
+
+transformers = Lazy("emotion.frozen.face_transformer")  # take torch along
 VGGFACE = "vggface"  # has a feature and a flag of its own
 
 
@@ -51,7 +55,9 @@ class FaceStatesFeature(OfEncoder, CropVectors):
         super().__init__(name)
         self.settings = (*CROP_SETTINGS, name)
 
-    def load(self, source: str, wanted: dict[str, Any], device: str) -> FaceOnnx | FaceTransformer:
+    def load(
+        self, source: str, wanted: dict[str, Any], device: str
+    ) -> "FaceOnnx | FaceTransformer":
         """The network, with the output and the scale that are described."""
         return open_network(source, wanted["output"], wanted["scale"], device)
 
@@ -104,11 +110,11 @@ def is_onnx(source: str) -> bool:
 
 
 @cache
-def open_network(source: str, output: str, scale: str, device: str) -> FaceOnnx | FaceTransformer:
+def open_network(source: str, output: str, scale: str, device: str) -> "FaceOnnx | FaceTransformer":
     """Loaded once in each process."""
     if is_onnx(source):
         return FaceOnnx(source, output, scale)
-    return FaceTransformer(source, device)
+    return transformers.FaceTransformer(source, device)
 
 
 @cache

@@ -11,7 +11,9 @@ import numpy as np
 
 from emotion.clock import CROP_SIZE
 from emotion.inputs.face_track import FaceTrack, encode_jpeg
-from emotion.inputs.mtcnn import Mtcnn
+from emotion.lazy import Lazy
+
+mtcnn = Lazy("emotion.inputs.mtcnn")  # takes torch along; crops that are there are read without
 
 JPEG_QUALITY = 88  # of the stored crops
 MARGIN = 1.25  # side of the crop over the longer side of the face box
@@ -41,7 +43,7 @@ class FaceDetector:
     """MTCNN on a downscaled frame; one face a frame."""
 
     def __init__(self, device: str = "cpu") -> None:
-        self.network = Mtcnn(device)
+        self.network = mtcnn.Mtcnn(device)
 
     def detect(self, frame: np.ndarray, previous: Detection | None = None) -> Detection | None:
         """The largest face of an RGB frame (H, W, 3), or the one nearest to ``previous``.

@@ -5,15 +5,19 @@ flags of train.py that decide how it is read; and ``Extraction``, those of prepr
 what it is. Either class may be missing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-from torch import Generator
 
 from emotion.inputs.media import Media
 from emotion.records import Clip, ClipFeatures, Corpus, Record, Stream
+
+if TYPE_CHECKING:  # what is stored is read without torch
+    from torch import Generator
 
 
 class Absent(Exception):  # noqa: N818
@@ -190,7 +194,7 @@ class Feature:
 
     # -- training --------------------------------------------------------------------------------
 
-    def afterwards(self, options: Any, corpus: Corpus, store: Any) -> "Afterwards | None":
+    def afterwards(self, options: Any, corpus: Corpus, store: Any) -> Afterwards | None:
         """A stage after the media of all clips, where there is work that is done many at a time."""
         return None
 

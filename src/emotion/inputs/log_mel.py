@@ -3,10 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from torch import Generator
 
 from emotion.clock import FRAME_SECONDS, N_MELS
 from emotion.command_line import flag
@@ -15,14 +14,17 @@ from emotion.inputs.audio import ANALYSIS, at_its_level, extract_speech
 from emotion.inputs.feature import Absent, Feature, Reader, Steps, Window
 from emotion.inputs.media import Interval, Media
 from emotion.inputs.speaker_norms import SpeakerNorms
-from emotion.inputs.spec_augment import spec_augment, warp_vocal_tract
 from emotion.inputs.store import checked, numbers, read_array, write_array
 from emotion.lazy import Lazy
 from emotion.records import ClipFeatures, Record, Stream
 
+if TYPE_CHECKING:
+    from torch import Generator
+
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it asks a package index
 LEAST_DEVIATION = 0.01  # of the 0 to 1 of a spectrogram at its level: 1.2 dB
 albumentations = Lazy("albumentations")  # for --brightness above 0 alone
+spec_augment = Lazy("emotion.inputs.spec_augment")  # takes torch along
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,12 @@ class LogMel(Feature):
         return LogMelReader(options, norms)
 
     def augment(
-        self, stream: Stream, options: Options, generator: Generator, fused: bool
+        self, stream: Stream, options: Options, generator: "Generator", fused: bool
     ) -> Stream:
         """Another throat, and SpecAugment."""
         if options.vtlp > 0:
-            stream = warp_vocal_tract(stream, options.vtlp, generator)
-        return spec_augment(stream, generator, warp=not fused)
+            stream = spec_augment.warp_vocal_tract(stream, options.vtlp, generator)
+        return spec_augment.spec_augment(stream, generator, warp=not fused)
 
 
 class LogMelReader(Reader):

@@ -11,7 +11,7 @@ well: to an encoder it is another voice (Ko et al. 2015). Their times are those 
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -19,14 +19,18 @@ from scipy.signal import resample_poly
 from emotion import registry
 from emotion.clock import FRAME_SECONDS, SAMPLE_RATE
 from emotion.command_line import flag
-from emotion.frozen.source import whole_numbers
-from emotion.frozen.speech_states import FLAG, SpeechStates, States
+from emotion.frozen.source import SPEECH_ENCODER, whole_numbers
 from emotion.inputs.encoder_family import OfEncoder, by_name
 from emotion.inputs.feature import SOURCE, Absent
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors
+from emotion.lazy import Lazy
 
+if TYPE_CHECKING:
+    from emotion.frozen.speech_states import SpeechStates, States
+
+networks = Lazy("emotion.frozen.speech_states")  # take torch along; states are read without
 CELL_SECONDS = 8 * FRAME_SECONDS  # 0.128, as far apart as the crops of faces
 
 
@@ -57,7 +61,7 @@ class Extraction:
 class SpeechStatesFeature(OfEncoder, VectorFeature):
     """One member of the family; see the module."""
 
-    flag = FLAG
+    flag = SPEECH_ENCODER
     needs = ("speech",)
     anew = True
     backdrop = "sound"
@@ -73,11 +77,11 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
         self.speed = Fraction(self.copy or "1").limit_denominator(100)
         self.settings = (name, "audio")
 
-    def load(self, source: str, wanted: dict[str, Any], device: str) -> SpeechStates:
+    def load(self, source: str, wanted: dict[str, Any], device: str) -> "SpeechStates":
         """The encoder, for the layers that are described."""
         return open_encoder(source, tuple(wanted["layers"]), device)
 
-    def extract(self, media: Media, settings: dict[str, Any], tools: SpeechStates) -> Vectors:
+    def extract(self, media: Media, settings: dict[str, Any], tools: "SpeechStates") -> Vectors:
         """The states of the speech.
 
         Raises:
@@ -100,7 +104,7 @@ def at_speed(waveform: np.ndarray, speed: Fraction) -> np.ndarray:
     return resample_poly(waveform, speed.denominator, speed.numerator).astype(np.float32)
 
 
-def to_cells(states: States, start: float) -> Vectors:
+def to_cells(states: "States", start: float) -> Vectors:
     """The mean of the states whose middle lies in a cell of the clip; ``start`` seconds into it."""
     cells, index = np.unique(
         np.floor((start + states.time) / CELL_SECONDS).astype(int), return_inverse=True
@@ -119,8 +123,8 @@ def describe(options: Extraction) -> dict[str, Any]:
         UserError: one cannot be used, or two would share a folder.
     """
     described = {}
-    layers = dict(whole_numbers(FLAG, source) for source in options.speech_encoder)
-    for name, source in by_name("speech", FLAG, list(layers)).items():
+    layers = dict(whole_numbers(SPEECH_ENCODER, source) for source in options.speech_encoder)
+    for name, source in by_name("speech", SPEECH_ENCODER, list(layers)).items():
         encoder = open_encoder(source, layers[source], "cpu")
         for speed in dict.fromkeys((1.0, *options.speech_speeds)):
             described[name if speed == 1.0 else f"{name}{registry.COPY}{speed:g}"] = {
@@ -133,9 +137,9 @@ def describe(options: Extraction) -> dict[str, Any]:
 
 
 @cache
-def open_encoder(source: str, layers: tuple[int, ...], device: str) -> SpeechStates:
+def open_encoder(source: str, layers: tuple[int, ...], device: str) -> "SpeechStates":
     """Loaded once in each process."""
-    return SpeechStates(source, list(layers), device)
+    return networks.SpeechStates(source, list(layers), device)
 
 
 @cache

@@ -8,8 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from emotion.errors import UserError
-from emotion.frozen.source import whole_numbers
-from emotion.frozen.text_encoder import FLAG, TextEncoder
+from emotion.frozen.source import TEXT_ENCODER, whole_numbers
 from emotion.frozen.word_vectors import WordVectors, tokenise
 from emotion.inputs import transcription
 from emotion.inputs.feature import SOURCE
@@ -17,8 +16,11 @@ from emotion.inputs.spoken import Spoken, clean, spoken_of
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.inputs.transcription import Row, corrections, is_heard
 from emotion.inputs.vectors import Vectors, without_times
+from emotion.lazy import Lazy
 from emotion.records import Clip, Corpus, Record
 from emotion.telling import note
+
+text_encoders = Lazy("emotion.frozen.text_encoder")  # takes torch along
 
 BATCH_SIZE = 64
 EMBEDDER = "text:embedder"  # in features.json: where it is, which its name does not say
@@ -48,8 +50,8 @@ def open_embedder(text_encoder: str, word_vectors: str, device: str = "") -> Wor
     if text_encoder and word_vectors:
         raise UserError("--text_encoder and --word_vectors: give one of them")
     if text_encoder:
-        place, layers = whole_numbers(FLAG, text_encoder)
-        return TextEncoder(place, max(layers, default=1), device)
+        place, layers = whole_numbers(TEXT_ENCODER, text_encoder)
+        return text_encoders.TextEncoder(place, max(layers, default=1), device)
     return WordVectors(Path(word_vectors)) if word_vectors else None
 
 
@@ -196,7 +198,7 @@ def _described(text_encoder: str, word_vectors: str) -> dict[str, Any]:
     """What ``Embedding`` opens again."""
     if word_vectors:
         return {SOURCE: word_vectors, "flag": "word_vectors", "layers": 1}
-    place, layers = whole_numbers(FLAG, text_encoder)
+    place, layers = whole_numbers(TEXT_ENCODER, text_encoder)
     return {SOURCE: place, "flag": "text_encoder", "layers": max(layers, default=1)}
 
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from emotion.data.dataset import Sample, collate
+from emotion.data.dataset import collate
+from emotion.data.samples import Sample
 from emotion.models.evaluate import to_device
 from emotion.prediction.members import Member
 

@@ -15,7 +15,8 @@ from torch.export import Dim
 
 from emotion import recipe, registry
 from emotion.clock import FRAME_SECONDS, N_MELS, SAMPLE_RATE, STEP_FRAMES, whole_steps
-from emotion.data.dataset import Sample, collate
+from emotion.data.dataset import collate
+from emotion.data.samples import Sample
 from emotion.errors import UserError, first_line
 from emotion.files import write_atomic
 from emotion.inputs.feature import Steps
@@ -41,7 +42,7 @@ class ExportModel(nn.Module):
     """A member as a function of plain tensors.
 
     Each modality is its values and its mask, in a fused model its times too, and then the clock
-    (``clock_of`` in data/dataset.py). Spectrograms may have any length: they are padded inside, as
+    (``clock_of`` in data/samples.py). Spectrograms may have any length: they are padded inside, as
     in prediction; steps of unequal number are padded and masked by the caller.
     """
 
@@ -208,13 +209,16 @@ def _dynamic(inputs: dict[str, Tensor], member: Member) -> tuple[dict[int, Any],
 
 
 def _metadata(member: Member, names: tuple[str, ...]) -> dict[str, str]:
-    """What it takes to feed the model and read its answers."""
+    """What it takes to feed the model and read its answers: ``examples/onnx_predict.py``."""
+    described = recipe.describe(member.recipe)
+    for part in described["parts"]:
+        part["kind"] = registry.feature_line(part["feature"]).kind
     content = {
         "mode": member.mode,
         "class_names": list(member.checkpoint.class_names),
         "features": member.checkpoint.features,
         "inputs": list(names),
-        "recipe": recipe.describe(member.recipe),
+        "recipe": described,
         "temperature": member.temperature,
         "sample_rate": SAMPLE_RATE,
         "frame_seconds": FRAME_SECONDS,

@@ -12,9 +12,9 @@ from emotion.data.folds import Folds
 from emotion.errors import UserError
 from emotion.files import read_csv, read_json
 from emotion.inputs.extraction import extraction_of
-from emotion.inputs.feature import agree
 from emotion.inputs.store import SPLITS, FeatureStore
 from emotion.paths import HOME
+from emotion.prediction.fitting import check_settings
 from emotion.prediction.members import Member
 from emotion.records import Clip, Labels, Named, Record
 from emotion.telling import note, tell
@@ -213,7 +213,8 @@ def _stored(
     if description is None:
         raise UserError(f"{store.root}: holds no features; run preprocess.py first")
     for member in members:
-        _check_settings(store, description["settings"], member)
+        path = member.checkpoint.path
+        check_settings(store, description["settings"], member.recipe, member.settings, path)
     index = _label_indices(store, class_map, members[0].checkpoint.class_names)
 
     def item(part: str, record: Record) -> Item:
@@ -267,22 +268,6 @@ def _parse_folds(config: dict[str, Any]) -> Folds:
     if folds.n_folds in (1, 2):
         raise ValueError("no folds")
     return folds
-
-
-def _check_settings(store: FeatureStore, found: dict, member: Member) -> None:
-    """Refuse features that were made otherwise than those the model was trained on."""
-    for name in _settings_read(member):
-        wanted = member.settings.get(name)
-        if not agree(found.get(name), wanted):
-            raise UserError(
-                f"{store.root}: its features were made with {name} {found.get(name)}, "
-                f"{member.checkpoint.path} was trained on {wanted}; make them agree"
-            )
-
-
-def _settings_read(member: Member) -> list[str]:
-    """The settings of preprocessing that decide what this model is shown."""
-    return [s for part in member.recipe.parts for s in registry.feature(part.feature).settings]
 
 
 def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:

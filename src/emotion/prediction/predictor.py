@@ -9,12 +9,14 @@ from scipy.special import softmax
 from tqdm import tqdm
 
 from emotion import registry
-from emotion.data.dataset import Sample, collate
+from emotion.data.dataset import collate
+from emotion.data.samples import Sample
 from emotion.metrics import join
 from emotion.models.evaluate import evaluate
+from emotion.prediction.fitting import MOST_FRAMES, absences
 from emotion.prediction.inputs import Item
 from emotion.prediction.members import Member
-from emotion.prediction.reading import MOST_FRAMES, ItemReader, Prepared, Reading, load
+from emotion.prediction.reading import ItemReader, Prepared, Reading, load
 from emotion.recipe import Recipe
 from emotion.records import Record
 from emotion.telling import tell
@@ -183,19 +185,11 @@ def explain(answer: Answer, readings: Sequence[Reading]) -> str:
     """One line about what was wrong with an item; empty where nothing was."""
     if answer.given:
         return f"{answer.item.name}: {'; '.join(answer.reasons)}" if answer.reasons else ""
-    reasons = answer.reasons or _absences(answer.record, readings)
+    read = (name for reading in readings for name in reading.features)
+    reasons = answer.reasons or absences(answer.record, read)
     return f"{answer.item.name}: {'; '.join(reasons)}; its row is empty"
 
 
 def warn(line: str) -> None:
     """A line on stderr that leaves the progress bar whole."""
     tell(f"warning: {line}")
-
-
-def _absences(record: Record, readings: Sequence[Reading]) -> list[str]:
-    read = {name for reading in readings for name in reading.features}
-    return [
-        registry.feature(name).reasons.get(record.state(name), f"has no {name} features")
-        for name in registry.feature_names(read)
-        if name in read
-    ]

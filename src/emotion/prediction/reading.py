@@ -12,11 +12,11 @@ import torch
 from torch.utils.data import Dataset
 
 from emotion import registry
-from emotion.clock import FRAME_SECONDS
-from emotion.data.dataset import Sample, read_sample, readers_of
+from emotion.data.samples import Sample, read_sample, readers_of
 from emotion.errors import UserError, first_line
 from emotion.inputs.extraction import Extractor
 from emotion.inputs.store import StoredClip
+from emotion.prediction.fitting import fitted
 from emotion.prediction.inputs import Item
 from emotion.prediction.members import Member
 from emotion.prediction.views import views_of
@@ -24,7 +24,6 @@ from emotion.recipe import Recipe
 from emotion.records import ClipFeatures, Record
 from emotion.workers import Crew, Lost, in_order
 
-MOST_FRAMES = 20_000  # of a clip, 5 minutes: a network holds a GB of EfficientNet-B0 for each 4,000
 AHEAD = 64  # items that may be read before an earlier one is
 
 
@@ -147,12 +146,8 @@ class ItemReader(Dataset):
             if reading.settings not in found:
                 found[reading.settings] = features(index, reading)
                 failures += found[reading.settings][1]
-            clip = found[reading.settings][0]
-            states = dict(clip.record.states)
-            for feature, reason in _misfits(clip, reading.recipe).items():
-                failures.append(reason)
-                states[feature] = "failed"
-            clip = _Judged(clip, clip.record._replace(states=states))
+            clip, wrong = fitted(found[reading.settings][0], reading.recipe)
+            failures += wrong
             samples.append(self._views(index, clip, reading))
             records.append(clip.record)
         return Prepared(index, _joined(records), samples, list(dict.fromkeys(failures)))
@@ -179,20 +174,6 @@ class ItemReader(Dataset):
         """
         store = self.items[index].store
         return read_sample(clip, self.readers[store.root if store else None, reading])
-
-
-class _Judged(NamedTuple):
-    """The features of a clip under a record that leaves out what a model cannot read."""
-
-    clip: ClipFeatures
-    record: Record
-    version: str = ""
-
-    def read(self, feature: str) -> Any:
-        return self.clip.read(feature)
-
-    def place(self, feature: str) -> str:
-        return self.clip.place(feature)
 
 
 def _joined(records: Sequence[Record]) -> Record:
@@ -247,25 +228,3 @@ def _start_reader(_: int, reader: ItemReader, threads: int) -> None:
 
 def _read(index: int) -> Prepared:
     return reader_here()[index]
-
-
-def _misfits(clip: ClipFeatures, recipe: Recipe) -> dict[str, str]:
-    """Features of a clip that are none for this model, and why."""
-    found = {}
-    for part in recipe.parts:
-        if clip.record.state(part.feature) != "ok":
-            continue
-        frames = int(clip.record.fact("frames"))
-        if part.kind == registry.SPECTROGRAM and frames > MOST_FRAMES:
-            found[part.feature] = (
-                f"{part.feature}: lasts {frames * FRAME_SECONDS:.0f} s, more than "
-                f"{MOST_FRAMES * FRAME_SECONDS:.0f}; give --timeline True"
-            )
-        made = registry.feature(part.feature)
-        shape = part.shape if made.of_media else made.shape(clip.read(part.feature))
-        if shape != part.shape:
-            found[part.feature] = (
-                f"{part.feature}: its steps have {shape[-1]} numbers each, the model reads "
-                f"{part.width}"
-            )
-    return found

@@ -4,7 +4,7 @@ import numpy as np
 
 from emotion import registry
 from emotion.clock import FRAME_SECONDS
-from emotion.data.dataset import Sample
+from emotion.data.samples import Sample
 from emotion.recipe import Recipe
 
 
