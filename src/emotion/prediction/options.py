@@ -67,6 +67,12 @@ class General:
         words=("phrase",),
     )
     hop: float = flag(1.0, "seconds between two windows", "over time", low=0.1, high=60.0)
+    video: str = flag(
+        "",
+        "write the one file of --input as an mp4 with the face's box, the answer's name and bars; "
+        "the sound is kept; --timeline True with it",
+        "over time",
+    )
 
     report: str = flag(
         "", "folder for report.html and report.json, where labels are known", "score"

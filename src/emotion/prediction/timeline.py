@@ -16,6 +16,7 @@ from emotion.errors import UserError, first_line
 from emotion.files import LONGEST_NAME, write_csv
 from emotion.inputs.extraction import extraction_of
 from emotion.inputs.video import MediaError
+from emotion.prediction.annotated import check_video, write_video
 from emotion.prediction.answers import shown
 from emotion.prediction.inputs import Item
 from emotion.prediction.options import PredictOptions
@@ -52,6 +53,8 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
         UserError: the models read words alone, or an item is no media file.
     """
     _check(predictor, items)
+    if options.video:
+        check_video(options.video, items)
     output = Path(options.output)
     class_names = predictor.members[0].checkpoint.class_names
     header = ["FileID", "start", "end", "Emotion", *class_names, "modalities"]
@@ -66,6 +69,8 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
             except (OSError, ValueError) as error:  # the answers are worth more than a picture
                 warn(f"{item.name}: its picture is missing ({first_line(error)})")
         write_csv(output, header, rows)  # after each file: what is done is there
+        if options.video and timeline is not None:
+            _film(timeline, item, class_names, options)
     return answered
 
 
@@ -188,23 +193,34 @@ def _rows(
 def _draw(
     timeline: Timeline, item: Item, class_names: Sequence[str], path: Path, window: float | str
 ) -> None:
-    recording = timeline.recording
-    probabilities = np.stack([answer.probabilities for answer in timeline.answers])
     if window == PHRASE:
-        times, drawn = held(timeline.spans, probabilities)
         windows = "windows from pause to pause"
     else:
-        times, drawn = sliding(timeline.spans, probabilities, recording.media.duration)
         windows = f"windows of {timeline.spans[0].end - timeline.spans[0].start:.3g} s"
     draw_timeline(
-        scene_of_recording(recording),
-        times,
-        drawn,
+        scene_of_recording(timeline.recording),
+        *_over_time(timeline, window),
         class_names,
         answer=overall(timeline, class_names),
         title=f"{printable(item.clip.path.name)}: {windows}",
         path=path,
     )
+
+
+def _film(
+    timeline: Timeline, item: Item, class_names: Sequence[str], options: PredictOptions
+) -> None:
+    faces = scene_of_recording(timeline.recording).faces
+    answers = _over_time(timeline, options.window)
+    write_video(Path(options.video), item, faces, answers, class_names)
+
+
+def _over_time(timeline: Timeline, window: float | str) -> tuple[np.ndarray, np.ndarray]:
+    """Times and answers (N, classes) to draw."""
+    probabilities = np.stack([answer.probabilities for answer in timeline.answers])
+    if window == PHRASE:
+        return held(timeline.spans, probabilities)
+    return sliding(timeline.spans, probabilities, timeline.recording.media.duration)
 
 
 def overall(timeline: Timeline, class_names: Sequence[str]) -> str:
