@@ -56,11 +56,16 @@ def draw_reliability(bins: Sequence[dict[str, float]], error: float, path: Path)
 
 
 def draw_mistake(scene: Scene, path: Path) -> None:
-    """Thumbnails of a clip beside its spectrogram."""
-    figure = Figure(figsize=(9, 1.9), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    _thumbnail_row(left, scene.faces, 5)
-    _spectrogram(right, scene)
+    """Thumbnails of a clip beside its spectrogram, or what there is of the two."""
+    shown = {"faces": scene.faces is not None, "sound": scene.log_mel is not None}
+    names = [name for name, there in shown.items() if there] or list(shown)
+    figure = Figure(figsize=(4.5 * len(names), 1.9), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for axis, name in zip(axes, names, strict=True):
+        if name == "faces":
+            _thumbnail_row(axis, scene.faces, 5)
+        else:
+            _spectrogram(axis, scene)
     save(figure, path)
 
 
