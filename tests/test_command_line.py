@@ -303,7 +303,7 @@ def test_train_without_features_is_one_line_and_code_2(tmp_path):
 
 
 @pytest.mark.parametrize("script", ["preprocess.py", "train.py", "predict.py"])
-@pytest.mark.parametrize("words", [["--help"], ["--no_such_flag", "1"], ["--device", "gpu"]])
+@pytest.mark.parametrize("words", [["--help"], ["--no_such_flag", "1"], ["--batch_size", "many"]])
 def test_help_and_wrong_names_wait_for_no_package(script, words):
     """They took 6 to 9 seconds and a gigabyte: torch, librosa and what these import."""
     code = "import runpy, sys; sys.argv = sys.argv[1:]\ntry: runpy.run_path(sys.argv[0], None, "

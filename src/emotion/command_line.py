@@ -35,6 +35,8 @@ def flag(default: Any, help: str, group: str, choices: Sequence[Any] = (), **ext
 def parse(options: type[T], description: str, argv: Sequence[str] | None = None) -> T:
     """Parse ``argv`` into the dataclass ``options``; a mistake is one line and exit code 2.
 
+    A field that is no ``flag`` keeps its default.
+
     ``@FILE`` stands for the flags in that file, as a shell would read them; flags after it count.
     """
     parser = _Parser(
@@ -45,6 +47,8 @@ def parse(options: type[T], description: str, argv: Sequence[str] | None = None)
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for field in dataclasses.fields(options):
+        if not field.metadata:
+            continue  # for callers from Python
         title = field.metadata["group"]
         groups.setdefault(title, parser.add_argument_group(title))
         _add_argument(groups[title], field)

@@ -8,6 +8,8 @@ that are kept.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -127,6 +129,51 @@ def read_frames(path: Path, times: np.ndarray, threads: int = 1) -> Iterator[np.
         while time is not None:
             yield _to_rgb(shown) if shown is not None and time < shown_until else None
             time = next(wanted, None)
+
+
+def frame_rate(path: Path) -> Fraction:
+    """Pictures a second, on average.
+
+    Raises:
+        MediaError: it has no pictures.
+    """
+    with _open(path) as container:
+        if all(_is_cover(stream) for stream in container.streams.video):
+            raise MediaError("has no pictures")
+        return _pictures(container).average_rate or Fraction(25)
+
+
+def sound_frames(path: Path, rate: int) -> Iterator[av.AudioFrame]:
+    """The first audio stream as it is to be heard: stereo, planar float, without a gap from time 0.
+
+    Raises:
+        MediaError: the stream cannot be decoded.
+    """
+    with _open(path) as container:
+        stream = container.streams.audio[0]
+        graph = av.filter.Graph()
+        steps = [
+            graph.add_abuffer(template=stream),
+            graph.add("aresample", f"{rate}:async=1:first_pts=0"),  # silence where there is none
+            graph.add("aformat", f"sample_fmts=fltp:channel_layouts=stereo:sample_rates={rate}"),
+            graph.add("abuffersink"),
+        ]
+        graph.link_nodes(*steps).configure()
+        origin = round(_origin(container) / stream.time_base)
+        for frame in chain(_decode(container, stream), [None]):
+            if frame is not None and frame.pts is not None:
+                frame.pts -= origin
+            graph.push(frame)
+            yield from _pulled(graph)
+
+
+def _pulled(graph: av.filter.Graph) -> Iterator[av.AudioFrame]:
+    """All frames that are ready."""
+    while True:
+        try:
+            yield graph.pull()
+        except (av.BlockingIOError, av.EOFError):
+            return
 
 
 def _check_length(seconds: float) -> None:

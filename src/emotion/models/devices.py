@@ -34,7 +34,7 @@ def choose_device(choice: str) -> torch.device:
         UserError: CUDA is asked for and there is none.
     """
     if choice == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: there is no CUDA device; give auto or cpu")
+        raise UserError("cuda: there is no CUDA device; give auto or cpu")
     if choice == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", local_rank())

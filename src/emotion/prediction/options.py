@@ -74,6 +74,12 @@ class PredictOptions:
         words=("phrase",),
     )
     hop: float = flag(1.0, "seconds between two windows", "over time", low=0.1, high=60.0)
+    video: str = flag(
+        "",
+        "write the one file of --input as an mp4 with the face's box, the answer's name and bars; "
+        "the sound is kept; --timeline True with it",
+        "over time",
+    )
 
     report: str = flag(
         "", "folder for report.html and report.json, where labels are known", "score"
@@ -113,9 +119,7 @@ class PredictOptions:
         "running",
         low=0,
     )
-    device: str = flag(
-        "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
-    )
+    device: str = "auto"  # or cpu, cuda: from Python; the scripts go by CUDA_VISIBLE_DEVICES
 
 
 def _given(field: dataclasses.Field) -> property:

@@ -43,6 +43,8 @@ def _outputs(
         yield from (("--calibrate", calibration_path(m.checkpoint.path)) for m in members)
     else:
         yield "--output", Path(options.output)
+        if options.video:
+            yield "--video", Path(options.video)
         if options.timeline:
             yield from (("--output", picture_path(Path(options.output), i)) for i in items)
         elif options.report:

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +11,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.patches import Rectangle
 
 from emotion.clock import FRAME_SECONDS, STEP_SECONDS
+from emotion.emotions import colours, full_names, on
 from emotion.inputs.audio import F_MAX, F_MIN
 from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.spoken import Word
@@ -20,6 +20,10 @@ from emotion.prediction.attention import Attention
 from emotion.prediction.word_plots import shares_of, write_words
 
 THUMBNAIL = 64  # pixels
+THUMBNAIL_INCHES = 0.64
+AXIS = 0.84  # of a figure's width that an axis takes, at least
+LETTER_INCHES = 0.075  # of the names above the bands
+NO_TRACK, SILENT = "no sound track", "silent"
 SOUND = "0.55"
 LOOK = "#d95f02"  # attention, whatever it falls on
 
@@ -33,12 +37,7 @@ class Scene(NamedTuple):
     log_mel: np.ndarray | None  # (128, T)
     faces: FaceTrack | None
     words: Sequence[Word] = ()  # whose times are known
-
-
-def colours(count: int) -> list[Any]:
-    """A colour a class."""
-    palette = mpl.colormaps["tab10" if count <= 10 else "tab20"].colors
-    return [palette[number % len(palette)] for number in range(count)]
+    unheard: str = ""  # why nothing is to be heard: NO_TRACK or SILENT
 
 
 def draw_reliability(bins: Sequence[dict[str, float]], error: float, path: Path) -> None:
@@ -57,11 +56,16 @@ def draw_reliability(bins: Sequence[dict[str, float]], error: float, path: Path)
 
 
 def draw_mistake(scene: Scene, path: Path) -> None:
-    """Thumbnails of a clip beside its spectrogram."""
-    figure = Figure(figsize=(9, 1.9), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    _thumbnail_row(left, scene.faces, 5)
-    _spectrogram(right, scene)
+    """Thumbnails of a clip beside its spectrogram, or what there is of the two."""
+    shown = {"faces": scene.faces is not None, "sound": scene.log_mel is not None}
+    names = [name for name, there in shown.items() if there] or list(shown)
+    figure = Figure(figsize=(4.5 * len(names), 1.9), layout="constrained")
+    axes = figure.subplots(1, len(names), squeeze=False)[0]
+    for axis, name in zip(axes, names, strict=True):
+        if name == "faces":
+            _thumbnail_row(axis, scene.faces, 5)
+        else:
+            _spectrogram(axis, scene)
     save(figure, path)
 
 
@@ -84,7 +88,7 @@ def draw_attention(
         if backdrop == "sound":
             _sound(axis, scene)
         elif backdrop == "faces":
-            _faces_over_time(axis, scene, place=0.68)
+            _faces_over_time(axis, scene, height=0.68)
         elif backdrop == "words":
             _words(axis, own, scene)
             continue
@@ -98,6 +102,7 @@ def draw_timeline(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     *,
+    answer: str,
     title: str,
     path: Path,
 ) -> None:
@@ -108,24 +113,26 @@ def draw_timeline(
         times: (N,) seconds of the answers.
         probabilities: (N, classes), NaN where there is no answer.
         class_names: in index order.
-        title: above it all.
+        answer: to the whole recording, above it all.
+        title: what it is of, below that.
         path: where the PNG goes.
     """
-    figure = Figure(figsize=(12, 5.6), layout="constrained")
+    figure = Figure(figsize=(12, 6), layout="constrained")
     heights = {"sound": 1.0, "words": 0.6, "faces": 0.9, "bands": 2.4}
     if not scene.words:
         del heights["words"]
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()))
     rows = dict(zip(heights, axes, strict=True))
     faces, bands = rows["faces"], rows["bands"]
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(answer, fontsize=14, fontweight="bold")
+    axes[0].set_title(title, fontsize=10)
     _sound(rows["sound"], scene)
     if scene.words:
         rows["words"].set(xlim=(0, scene.duration), yticks=[], ylabel="words")
         write_words(rows["words"], scene.words, scene.duration)
-    _faces_over_time(faces, scene, most=14)
-    shades = colours(len(class_names))
-    bands.stackplot(times, probabilities.T, labels=class_names, colors=shades, linewidth=0)
+    _faces_over_time(faces, scene)
+    look = {"colors": colours(class_names), "linewidth": 0.3, "edgecolor": "0.4"}
+    bands.stackplot(times, probabilities.T, labels=full_names(class_names), **look)
     bands.set(ylim=(0, 1), xlim=(0, scene.duration), xlabel="seconds", ylabel="probability")
     bands.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), reverse=True)
     _mark_turns(bands, times, probabilities, class_names)
@@ -140,23 +147,28 @@ def _mark_turns(
     best = np.where(answered, np.nan_to_num(probabilities).argmax(axis=1), -1)
     cuts = np.flatnonzero(np.diff(best)) + 1
     edges = [centres[0], *((centres[cuts - 1] + centres[cuts]) / 2), centres[-1]]
-    shades = colours(len(class_names))
+    shades, names = colours(class_names), full_names(class_names)
+    inches = axis.get_figure().get_figwidth() * AXIS / max(edges[-1] - edges[0], 1e-9)
     for start, end, cut in zip(edges, edges[1:], [0, *cuts], strict=False):
         if best[cut] < 0:
             continue
-        strip = Rectangle((start, 1.02), end - start, 0.07, color=shades[best[cut]], clip_on=False)
+        shade, name = shades[best[cut]], names[best[cut]]
+        strip = Rectangle((start, 1.02), end - start, 0.13, color=shade, clip_on=False)
         axis.add_patch(strip)
-        if end - start > (centres[-1] - centres[0]) / 30:
-            name = class_names[best[cut]]
-            axis.text((start + end) / 2, 1.1, name, ha="center", va="bottom", fontsize=8)
+        if (end - start) * inches > LETTER_INCHES * (len(name) + 1):
+            told = {"ha": "center", "va": "center", "fontsize": 8, "color": on(shade)}
+            axis.text((start + end) / 2, 1.08, name, **told)
 
 
 def _sound(axis: Axes, scene: Scene) -> None:
-    if scene.sound is None:
-        axis.text(0.5, 0.5, "no sound", ha="center", transform=axis.transAxes)
-    else:
+    if scene.sound is not None:
         times = np.linspace(0, scene.duration, scene.sound.shape[1])
         axis.fill_between(times, *scene.sound, color=SOUND, linewidth=0.3, edgecolor=SOUND)
+    if scene.sound is None or scene.unheard:
+        said = scene.unheard or NO_TRACK
+        behind = {"facecolor": "white", "edgecolor": "none"}
+        place = {"ha": "center", "va": "center", "transform": axis.transAxes}
+        axis.text(0.5, 0.5, said, bbox=behind, **place)
     axis.set(xlim=(0, scene.duration), yticks=[], ylabel="sound")
 
 
@@ -182,7 +194,8 @@ def _words(axis: Axes, attention: Attention, scene: Scene) -> None:
 def _spectrogram(axis: Axes, scene: Scene) -> None:
     axis.set_title("log-mel spectrogram", fontsize=8)
     if scene.log_mel is None:
-        axis.text(0.5, 0.5, "no voice", ha="center", transform=axis.transAxes)
+        said = scene.unheard or "no voice"
+        axis.text(0.5, 0.5, said, ha="center", transform=axis.transAxes)
         axis.set(xticks=[], yticks=[])
         return
     extent = (scene.heard, scene.heard + scene.log_mel.shape[1] * FRAME_SECONDS, 0, 128)
@@ -202,15 +215,29 @@ def _thumbnail_row(axis: Axes, faces: FaceTrack | None, most: int) -> None:
     axis.set_title(f"face at {shown} s", fontsize=8)
 
 
-def _faces_over_time(axis: Axes, scene: Scene, most: int = 10, place: float = 0.5) -> None:
+def _faces_over_time(axis: Axes, scene: Scene, height: float = 0.5) -> None:
+    """As many faces as stand beside one another, each where it is seen."""
     axis.set(xlim=(0, scene.duration), ylim=(0, 1), yticks=[], ylabel="face")
-    rows = _rows_to_show(scene.faces, most)
-    if not len(rows):
-        axis.text(0.5, 0.5, "no face", ha="center", transform=axis.transAxes)
+    found = np.flatnonzero(scene.faces.found) if scene.faces is not None else np.zeros(0, int)
+    if not len(found):
+        axis.text(0.5, 0.5, "no face", ha="center", va="center", transform=axis.transAxes)
         return
-    for row, picture in zip(rows, scene.faces.decode(rows, THUMBNAIL), strict=True):
-        box = OffsetImage(picture, zoom=0.72)
-        axis.add_artist(AnnotationBbox(box, (scene.faces.time[row], place), frameon=False, pad=0))
+    wide = THUMBNAIL_INCHES / (axis.get_figure().get_figwidth() * AXIS) * scene.duration
+    middle = np.clip(scene.faces.time[found], wide / 2, max(wide / 2, scene.duration - wide / 2))
+    kept = _apart(middle, wide)
+    pictures = scene.faces.decode(found[kept], THUMBNAIL)
+    for time, picture in zip(middle[kept], pictures, strict=True):
+        box = OffsetImage(picture, zoom=THUMBNAIL_INCHES * 72 / THUMBNAIL)
+        axis.add_artist(AnnotationBbox(box, (time, height), frameon=False, pad=0))
+
+
+def _apart(places: np.ndarray, gap: float) -> list[int]:
+    """Numbers of the ascending ``places`` that are at least ``gap`` apart, from the first on."""
+    kept: list[int] = []
+    for number, place in enumerate(places):
+        if not kept or place - places[kept[-1]] >= gap:
+            kept.append(number)
+    return kept
 
 
 def _rows_to_show(faces: FaceTrack | None, most: int) -> np.ndarray:

@@ -1,15 +1,15 @@
 """``report.html`` and ``report.json``: what a run, or several, are worth on labelled clips."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 
 from emotion import registry
+from emotion.emotions import full_names
 from emotion.errors import UserError, first_line
 from emotion.files import read_csv, write_atomic, write_json
 from emotion.models.checkpoint import BEST
@@ -22,16 +22,17 @@ from emotion.prediction.members import Member
 from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
 from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, Reading
+from emotion.prediction.report_page import TEMPLATE, Picture, media_of, render
 from emotion.prediction.scenes import scene_of
-from emotion.prediction.scores import System, compare, reliability
+from emotion.prediction.scores import System, chance, compare, reliability
 from emotion.prediction.trust import by_group, calibration_by_class, risk_by_coverage
 from emotion.prediction.trust_plots import draw_risk, draw_scores
 from emotion.records import ClipFeatures
 
-TEMPLATE = "report.html"
 NUMBERS = "report.json"
 RESAMPLES = 2000  # behind an interval
-SHOWN = 6  # errors, and clips whose attention is drawn
+SHOWN = 6  # errors
+MOST_CLASSES = 12  # of which the surest answer is shown
 MOST_COMPARED = 9  # systems: of 30 models there would be 465 pairs
 
 
@@ -46,11 +47,12 @@ class Report:
     judges: Judges  # who was asked about what
     threshold: Threshold | None = None  # of confidence, where answers may be left open
     worse: dict[str, np.ndarray] = field(default_factory=dict)  # condition -> (clips, classes)
-    pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
+    pictures: dict[str, list[Picture]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.members: Sequence[Member] = self.predictor.members
         self.class_names = self.members[0].checkpoint.class_names
+        self.full = dict(zip(self.class_names, full_names(self.class_names), strict=True))
         self.labels = np.array([label_of(answer.item, self.label) for answer in self.answers])
         self.main = self._system(self._main_name(), lambda answer: answer.probabilities)
         self.reader: ItemReader = self.predictor.reader([a.item for a in self.answers])
@@ -60,7 +62,7 @@ class Report:
         numbers = self._numbers()
         self._draw(numbers)
         write_json(self.folder / NUMBERS, numbers)
-        page = _render(numbers, self.pictures)
+        page = render(numbers, self.pictures, self.class_names)
         write_atomic(self.folder / TEMPLATE, lambda file: file.write(page.encode()))
         return numbers
 
@@ -71,12 +73,14 @@ class Report:
         scored = {s.name: s.score(self.class_names, RESAMPLES) for s in systems}
         return {
             "label": self.label,
+            "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             "class_names": list(self.class_names),
             "models": self.judges.rows(self.members),
             "left_out": self.judges.left_out,
             "clips": len(self.answers),
             "scored": self.main.name,
             "scores": scored[self.main.name],
+            "chance": chance(self.labels[self.main.answered], self.class_names),
             "reliability": reliability(self.main),
             "without": self._without(),
             "shared_classes": self._shared(),
@@ -89,6 +93,7 @@ class Report:
             "systems": scored,
             "comparisons": compare(systems) if len(systems) <= MOST_COMPARED else [],
             "mistakes": [self._describe(row) for row in self._mistakes()],
+            "surest": [self._describe(row) for row in self._surest()],
         }
 
     def _main_name(self) -> str:
@@ -161,15 +166,19 @@ class Report:
         confidence = self.main.probabilities[wrong].max(axis=1)
         return wrong[np.argsort(-confidence, kind="stable")][:SHOWN].tolist()
 
-    def _examples(self) -> list[int]:
-        """Rows of the clips to look at: the surest right one of each class."""
+    def _surest(self) -> list[int]:
+        """Rows of the clips to look at, one of each class: the surest right answer; where none is
+        right, the surest that says so.
+        """
+        found = []
         confidence = np.nan_to_num(self.main.probabilities).max(axis=1)
-        confidence[~self.main.answered | (self.main.answers != self.labels)] = -1.0
-        best = [
-            max(np.flatnonzero(self.labels == label), key=lambda row: confidence[row])
-            for label in np.unique(self.labels)
-        ]
-        return [int(row) for row in best if confidence[row] > 0][:SHOWN]
+        for number in range(len(self.class_names)):
+            said = np.flatnonzero(self.main.answered & (self.main.answers == number))
+            right = said[self.labels[said] == number]
+            rows = right if len(right) else said
+            if len(rows):
+                found.append(int(rows[confidence[rows].argmax()]))
+        return found[:MOST_CLASSES]
 
     def _describe(self, row: int) -> dict[str, Any]:
         probabilities, label = self.main.probabilities[row], int(self.labels[row])
@@ -195,16 +204,19 @@ class Report:
         for number, row in enumerate(self._mistakes()):
             said = self._describe(row)
             caption = (
-                f"{said['id']}: answered {said['answer']} ({_percent(said['confidence'])}), "
-                f"labelled {said['label']} ({_percent(said['label_probability'])})"
+                f"{said['id']}: answered {self.full[said['answer']]} "
+                f"({_percent(said['confidence'])}), labelled {self.full[said['label']]} "
+                f"({_percent(said['label_probability'])})"
             )
-            path = self._picture("mistakes", caption, f"mistake_{number}.png")
+            path = self._picture("mistakes", caption, f"mistake_{number}.png", row)
             draw_mistake(self._scene(row, self._looker(row)), path)
-        for number, row in enumerate(self._examples()):
+        for number, row in enumerate(self._surest()):
             said = self._describe(row)
-            right = "right" if said["answer"] == said["label"] else f"labelled {said['label']}"
-            caption = f"{said['id']}: {said['answer']} ({_percent(said['confidence'])}), {right}"
-            path = self._picture("attention", caption, f"attention_{number}.png")
+            right = said["answer"] == said["label"]
+            judged = "right" if right else f"wrong: labelled {self.full[said['label']]}"
+            answer = f"{self.full[said['answer']]} ({_percent(said['confidence'])})"
+            caption = f"{said['id']}: {answer}, {judged}"
+            path = self._picture("attention", caption, f"attention_{number}.png", row)
             self._draw_attention(row, path)
         self._draw_trust(numbers)
         self._draw_curves()
@@ -220,9 +232,11 @@ class Report:
         if numbers["stress"]:
             draw_scores(numbers["stress"], self._picture("stress", "", "stress.png"))
 
-    def _picture(self, kind: str, caption: str, name: str) -> Path:
+    def _picture(self, kind: str, caption: str, name: str, row: int | None = None) -> Path:
+        """Where a picture goes; with the clip of a ``row`` to be played."""
         path = self.folder / "pictures" / name
-        self.pictures.setdefault(kind, []).append((caption, path))
+        media = {} if row is None else media_of(self.answers[row].item, self.folder)
+        self.pictures.setdefault(kind, []).append(Picture(caption, path, **media))
         return path
 
     def _looker(self, row: int) -> Member:
@@ -303,19 +317,3 @@ def _history(path: Path) -> list[dict[str, float]]:
         return [{name: float(row[name]) for name in CURVES} for row in rows]
     except ValueError as error:
         raise UserError(f"{path}: damaged ({first_line(error)}); {mend}") from None
-
-
-def _render(numbers: dict[str, Any], pictures: dict[str, list[tuple[str, Path]]]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True
-    )
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
-    coded = {
-        kind: [(caption, _data_uri(path)) for caption, path in kept]
-        for kind, kept in pictures.items()
-    }
-    return environment.get_template(TEMPLATE).render(**numbers, pictures=coded)
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

@@ -1,6 +1,7 @@
 """What predict.py does, from its flags."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ def predict(options: PredictOptions) -> int:
     Raises:
         UserError: flags, checkpoints or inputs that do not fit.
     """
+    if options.video:
+        options = replace(options, timeline=True)
     if options.abstain and options.timeline:
         raise UserError("--abstain chooses among answers to whole clips; leave --timeline out")
     torch.set_num_threads(threads())
@@ -68,6 +71,8 @@ def predict(options: PredictOptions) -> int:
     if options.timeline:
         answered = write_timelines(options, predictor, items)
         say(f"{options.output}: {answered} of {len(items)} recordings answered")
+        if options.video and answered:
+            say(f"{options.video}: {items[0].name} with the answers to it")
         return 0 if answered else 1
     return _answer(options, predictor, items, judges)
 

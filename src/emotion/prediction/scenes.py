@@ -6,12 +6,17 @@ import numpy as np
 
 from emotion import registry
 from emotion.clock import FRAME_SECONDS
+from emotion.inputs.audio import SILENCE_DB
+from emotion.inputs.face_track import FaceTrack
+from emotion.inputs.spoken import Spoken
 from emotion.inputs.video import MediaError, read_waveform
 from emotion.prediction.inputs import Item
-from emotion.prediction.plots import Scene
+from emotion.prediction.plots import NO_TRACK, SILENT, Scene
+from emotion.prediction.recording import Recording
 from emotion.records import ClipFeatures, Record
 
 POINTS = 1500  # of a drawn waveform
+UNHEARD = {"absent": NO_TRACK, "silent": SILENT}  # by the state of the speech
 
 
 def scene_of(item: Item, clip: ClipFeatures) -> Scene:
@@ -29,6 +34,23 @@ def scene_of(item: Item, clip: ClipFeatures) -> Scene:
         log_mel=log_mel,
         faces=_first(clip, registry.CROPS),
         words=spoken.timed if (spoken := _first(clip, registry.SPOKEN)) else (),
+        unheard=UNHEARD.get(record.state("speech"), ""),
+    )
+
+
+def scene_of_recording(recording: Recording) -> Scene:
+    """A longer recording, as it was read."""
+    sound, values = recording.media.waveform, recording.values.values()
+    has_sound = sound is not None and sound.size
+    quiet = SILENT if recording.media.level <= SILENCE_DB else ""
+    return Scene(
+        duration=recording.media.duration,
+        heard=0.0,
+        sound=envelope(sound) if has_sound else None,
+        log_mel=None,
+        faces=next((value for value in values if isinstance(value, FaceTrack)), None),
+        words=next((value for value in values if isinstance(value, Spoken)), Spoken()).timed,
+        unheard=quiet if has_sound else NO_TRACK,
     )
 
 

@@ -72,6 +72,23 @@ def confusion_scores(confusion: np.ndarray) -> np.ndarray:
     )
 
 
+def chance(labels: np.ndarray, class_names: Sequence[str]) -> dict[str, Any]:
+    """What comes of answering the commonest class to every clip, in the scores of ``INTERVALS``
+    (its UA, one over the number of classes, is that of guessing); ``answer`` names it.
+
+    Args:
+        labels: (clips,) class indices; nothing comes of no clips.
+        class_names: in index order.
+    """
+    if not len(labels):
+        return {}
+    clips = np.bincount(labels, minlength=len(class_names))
+    confusion = np.zeros((len(clips), len(clips)))
+    confusion[:, clips.argmax()] = clips
+    scores = dict(zip(INTERVALS, confusion_scores(confusion).tolist(), strict=True))
+    return {"answer": class_names[clips.argmax()], "classes": int((clips > 0).sum())} | scores
+
+
 class Cells(NamedTuple):
     """Answers to labelled clips, and what is drawn together when they are resampled."""
 

@@ -11,22 +11,22 @@ import numpy as np
 from tqdm import tqdm
 
 from emotion import registry
+from emotion.emotions import full_names
 from emotion.errors import UserError, first_line
 from emotion.files import LONGEST_NAME, write_csv
 from emotion.inputs.extraction import extraction_of
-from emotion.inputs.face_track import FaceTrack
-from emotion.inputs.spoken import Spoken
 from emotion.inputs.video import MediaError
 from emotion.machine import threads
+from emotion.prediction.annotated import check_video, write_video
 from emotion.prediction.answers import shown
 from emotion.prediction.inputs import Item
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.phrases import PHRASE, phrases_of
-from emotion.prediction.plots import Scene, draw_timeline
+from emotion.prediction.plots import draw_timeline
 from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, crew_of, reader_here
 from emotion.prediction.recording import Recording, Span, WindowReader, read_recording, spans_of
-from emotion.prediction.scenes import envelope
+from emotion.prediction.scenes import scene_of_recording
 from emotion.telling import printable
 from emotion.workers import Lost, in_order
 
@@ -53,6 +53,8 @@ def write_timelines(options: PredictOptions, predictor: Ensemble, items: Sequenc
     Raises:
         UserError: the models read words alone, or an item is no media file.
     """
+    if options.video:
+        check_video(options.video, items)
     output = Path(options.output)
     class_names = predictor.members[0].checkpoint.class_names
     header = ["FileID", "start", "end", "Emotion", *class_names, "modalities"]
@@ -66,6 +68,8 @@ def write_timelines(options: PredictOptions, predictor: Ensemble, items: Sequenc
             except (OSError, ValueError) as error:  # the answers are worth more than a picture
                 warn(f"{item.name}: its picture is missing ({first_line(error)})")
         write_csv(output, header, rows)  # after each file: what is done is there
+        if options.video and timeline is not None:
+            _film(timeline, item, class_names, options)
     return answered
 
 
@@ -201,22 +205,46 @@ def _rows(
 def _draw(
     timeline: Timeline, item: Item, class_names: Sequence[str], path: Path, window: float | str
 ) -> None:
-    recording = timeline.recording
-    sound = recording.media.waveform
-    has_sound = sound is not None and sound.size
-    faces = next((v for v in recording.values.values() if isinstance(v, FaceTrack)), None)
-    spoken = next((v for v in recording.values.values() if isinstance(v, Spoken)), Spoken())
-    length = recording.media.duration
-    scene = Scene(length, 0.0, envelope(sound) if has_sound else None, None, faces, spoken.timed)
-    probabilities = np.stack([answer.probabilities for answer in timeline.answers])
     if window == PHRASE:
-        times, probabilities = held(timeline.spans, probabilities)
         windows = "windows from pause to pause"
     else:
-        times, probabilities = sliding(timeline.spans, probabilities, length)
-        windows = f"windows of {timeline.spans[0].end - timeline.spans[0].start:g} s"
-    title = f"{printable(item.clip.path.name)}: {windows}"
-    draw_timeline(scene, times, probabilities, class_names, title=title, path=path)
+        windows = f"windows of {timeline.spans[0].end - timeline.spans[0].start:.3g} s"
+    draw_timeline(
+        scene_of_recording(timeline.recording),
+        *_over_time(timeline, window),
+        class_names,
+        answer=overall(timeline, class_names),
+        title=f"{printable(item.clip.path.name)}: {windows}",
+        path=path,
+    )
+
+
+def _film(
+    timeline: Timeline, item: Item, class_names: Sequence[str], options: PredictOptions
+) -> None:
+    faces = scene_of_recording(timeline.recording).faces
+    answers = _over_time(timeline, options.window)
+    write_video(Path(options.video), item, faces, answers, class_names)
+
+
+def _over_time(timeline: Timeline, window: float | str) -> tuple[np.ndarray, np.ndarray]:
+    """Times and answers (N, classes) to draw."""
+    probabilities = np.stack([answer.probabilities for answer in timeline.answers])
+    if window == PHRASE:
+        return held(timeline.spans, probabilities)
+    return sliding(timeline.spans, probabilities, timeline.recording.media.duration)
+
+
+def overall(timeline: Timeline, class_names: Sequence[str]) -> str:
+    """The answer to all of a recording: the likeliest class of its windows' mean, by their length,
+    and its probability.
+    """
+    probabilities = np.stack([answer.probabilities for answer in timeline.answers])
+    given = np.isfinite(probabilities).all(axis=1)
+    seconds = np.array([span.end - span.start for span in timeline.spans])[given]
+    mean = np.average(probabilities[given], axis=0, weights=np.maximum(seconds, 1e-3))
+    best = int(mean.argmax())
+    return f"{full_names(class_names)[best]}, {100 * mean[best]:.0f} %"
 
 
 def sliding(

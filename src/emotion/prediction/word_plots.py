@@ -48,7 +48,7 @@ def write_words(
         height = 0.02 if lane is None else 1 - (lane + 0.5) / LANES
         axis.text(
             middle, height, text, ha="center", va="center", fontsize=size,
-            color=_colour(shares, number), family=_families(), clip_on=True,
+            color=_colour(shares, number), family=families(), clip_on=True,
             transform=axis.get_xaxis_transform(),
         )  # fmt: skip
 
@@ -71,7 +71,7 @@ def _width(text: str) -> int:
 
 
 @cache
-def _families() -> list[str]:
+def families() -> list[str]:
     """Matplotlib's own font, and those installed here that have more letters."""
     there = set(font_manager.get_font_names())
     return ["DejaVu Sans", *(name for name in MORE_FONTS if name in there)]

@@ -145,9 +145,7 @@ class General:
         high=2**32 - 1,
         several=True,
     )
-    device: str = flag(
-        "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
-    )
+    device: str = "auto"  # or cpu, cuda: from Python; the scripts go by CUDA_VISIBLE_DEVICES
     refit: bool = flag(
         False,
         "when the best epoch is known, train once more on training and validation clips together "
