@@ -2,20 +2,23 @@
 
 ``from emotion import Predictor`` is all that it takes to use a trained model::
 
-    predictor = Predictor.load("logs/multimodal/default")
-    for answer in predictor.predict("clips/"):
-        print(answer.item.name, predictor.class_names[answer.probabilities.argmax()])
+    predictor = Predictor("weights/voice")
+    answer = predictor.predict("talk.mp4")
+    print(answer.emotion, answer.probabilities[answer.emotion])
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Predictor"]
+if TYPE_CHECKING:
+    from emotion.prediction.api import Answer, Answers, Predictor
+
+__all__ = ["Answer", "Answers", "Predictor"]
 
 
 def __getattr__(name: str) -> Any:
-    """``Predictor``, imported when it is first asked for: it takes torch along."""
-    if name != "Predictor":
+    """A name of the public ones, imported when it is first asked for: it takes torch along."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from emotion.prediction.predictor import Predictor
+    from emotion.prediction import api
 
-    return Predictor
+    return getattr(api, name)

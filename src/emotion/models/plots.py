@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from emotion.files import write_atomic
+from emotion.models.caption import add_caption
 
 mpl.rcParams["font.size"] = 9
 mpl.rcParams["text.parse_math"] = False  # a class or a file may be called $x$
@@ -57,6 +58,7 @@ def draw_confusion(confusion: np.ndarray, class_names: tuple[str, ...], path: Pa
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
+    add_caption(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     write_atomic(path, lambda file: file.write(buffer.getbuffer()))

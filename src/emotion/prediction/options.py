@@ -13,10 +13,10 @@ class General:
 
     weights: list[str] = flag(  # noqa: RUF009
         [],
-        "checkpoints or run folders (their best); several are an ensemble",
+        "checkpoints or run folders (their best); several are an ensemble; without, the best of "
+        "weights/ that can be used here",
         "what",
         type=str,
-        required=True,
     )
     input: list[str] = flag(  # noqa: RUF009
         [],

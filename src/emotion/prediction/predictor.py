@@ -1,7 +1,6 @@
 """Items to answers: read, batched, answered by every model, joined; in input order."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +11,9 @@ from tqdm import tqdm
 from emotion import registry
 from emotion.data.dataset import Sample, collate
 from emotion.metrics import join
-from emotion.models.devices import choose_device
 from emotion.models.evaluate import evaluate
-from emotion.prediction.inputs import Item, blocked_features, find_items
-from emotion.prediction.members import Member, load_members
+from emotion.prediction.inputs import Item
+from emotion.prediction.members import Member
 from emotion.prediction.reading import MOST_FRAMES, ItemReader, Prepared, Reading, load
 from emotion.recipe import Recipe
 from emotion.records import Record
@@ -33,6 +31,7 @@ class Answer(NamedTuple):
     members: np.ndarray  # (models, classes)
     without: dict[str, np.ndarray]  # modality hidden -> (classes,)
     reasons: list[str]  # what was wrong, one line each
+    read: dict[str, tuple[float, float]] = {}
 
     @property
     def given(self) -> bool:
@@ -77,42 +76,6 @@ class Predictor:
         self.reading_of = [self.readings.index(reading) for reading in each]
         self.n_classes = len(members[0].checkpoint.class_names)
 
-    @classmethod
-    def load(cls, *weights: str, device: str = "auto", **flags: Any) -> "Predictor":
-        """The models of checkpoints or run folders, for media files.
-
-        Args:
-            weights: several are an ensemble.
-            device: auto, cpu or cuda.
-            flags: further ones of predict.py, such as ``tta`` or ``vggface_weights``.
-
-        Raises:
-            UserError: a file is none of this program's, or a model's features cannot be made here.
-        """
-        from emotion.prediction.options import PredictOptions
-
-        options = PredictOptions(weights=list(weights), **flags)
-        place = choose_device(device)
-        members = load_members(
-            options.weights, options.average_weights, True, options.logs_dir, place
-        )
-        blocked = blocked_features(options, members, [])
-        return cls(members, place, n_views=options.tta, options=options, blocked=blocked)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """In the order of the probabilities."""
-        return self.members[0].checkpoint.class_names
-
-    def predict(self, *inputs: str | Path, batch_size: int = 32) -> list["Answer"]:
-        """Answers for files and folders of them, in that order.
-
-        Raises:
-            UserError: there is no such file or folder.
-        """
-        items = find_items([str(given) for given in inputs], "", "", self.members)
-        return list(self.answers(items, batch_size, num_workers=0))
-
     def reader(self, items: Sequence[Item]) -> ItemReader:
         """The items as these models read them."""
         return ItemReader(items, self.readings, self.options, self.n_views, self.blocked)
@@ -146,6 +109,7 @@ class Predictor:
                 members=by_hidden[EVERYTHING][:, row],
                 without={name: joined[name][row] for name in self.hidden if name},
                 reasons=one.failures,
+                read=read_of(one),
             )
             for row, one in enumerate(prepared)
         ]
@@ -192,6 +156,17 @@ def _parts_that_fit(samples: Sequence[Sample], recipe: Recipe) -> Iterator[list[
         part.append(sample)
         longest = max(longest, frames)
     yield part
+
+
+def read_of(prepared: Prepared) -> dict[str, tuple[float, float]]:
+    """The first and the last second of each modality that is known by its times."""
+    found = {}
+    for views in prepared.samples:
+        for name, steps in views[0].steps.items() if views else ():
+            time = steps.time[steps.mask & np.isfinite(steps.time)]
+            if time.size:
+                found[name] = (float(time.min()), float(time.max()))
+    return found
 
 
 def present(record: Record | None, readings: Sequence[Reading]) -> list[str]:

@@ -18,6 +18,7 @@ from emotion.prediction.attention import attention_over_time
 from emotion.prediction.inputs import Item
 from emotion.prediction.judges import Judges
 from emotion.prediction.members import Member
+from emotion.prediction.notice import notice_of
 from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
 from emotion.prediction.predictor import Answer, Predictor, present, warn
 from emotion.prediction.reading import ItemReader, Reading
@@ -66,6 +67,7 @@ class Report:
         systems = self._systems()
         scored = {s.name: s.score(self.class_names, RESAMPLES) for s in systems}
         return {
+            "notice": notice_of(self.members),
             "label": self.label,
             "class_names": list(self.class_names),
             "models": self.judges.rows(self.members),

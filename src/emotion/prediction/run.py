@@ -7,17 +7,19 @@ import numpy as np
 import torch
 
 from emotion.errors import UserError
-from emotion.machine import allow_tf32
-from emotion.models.devices import choose_device, loader_workers
+from emotion.models.caption import captioned
 from emotion.prediction.answers import write_answers
+from emotion.prediction.api import Predictor, collect
 from emotion.prediction.calibration import fit_temperature, write_calibration
 from emotion.prediction.export import export
-from emotion.prediction.inputs import Item, blocked_features, find_items, read_labels, with_labels
+from emotion.prediction.inputs import Item, find_items, read_labels, with_labels
 from emotion.prediction.judges import Judges, judged, own_validation_clips
-from emotion.prediction.members import Member, load_members
+from emotion.prediction.members import Member
+from emotion.prediction.notice import notice_of
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.outputs import check_outputs
-from emotion.prediction.predictor import Answer, Predictor, explain, warn
+from emotion.prediction.predictor import Answer
+from emotion.prediction.predictor import Predictor as Ensemble
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
 from emotion.prediction.timeline import write_timelines
 from emotion.telling import say
@@ -41,38 +43,36 @@ def predict(options: PredictOptions) -> int:
             "--calibrate True fits checkpoints as they are; leave --average_weights out"
         )
     torch.set_num_threads(options.threads)
-    allow_tf32(False)  # torch lets convolutions; a GPU's answers would not be a CPU's
-    device = choose_device(options.device)
-    members = load_members(
-        options.weights,
-        options.average_weights,
-        not options.calibrate,
-        options.logs_dir,
-        device,
-    )
+    predictor = Predictor.of(options)
+    members = predictor.members
     if options.export:
         check_outputs(options, members, [])
         return _export(options, members)
     items = _items(options, members)
     check_outputs(options, members, items)
     if options.calibrate:
-        return _calibrate(options, _predictor(options, members, items, device), items)
-    items, judges = judged(items, members, bool(options.report))
+        return _calibrate(options, predictor.over(items), items)
+    with captioned(notice_of(members)):
+        return _write(options, predictor, items)
+
+
+def _write(options: PredictOptions, predictor: Predictor, items: list[Item]) -> int:
+    """The answers, as a CSV of clips or of windows."""
+    items, judges = judged(items, predictor.members, bool(options.report))
     asked = None if options.timeline else judges  # windows are no items
-    predictor = _predictor(options, members, items, device, asked)
+    ensemble = predictor.over(items, asked, hide=bool(options.report))
     if options.timeline:
-        answered = write_timelines(options, predictor, items)
+        answered = write_timelines(options, ensemble, items)
         say(f"{options.output}: {answered} of {len(items)} recordings answered")
         return 0 if answered else 1
-    return _answer(options, predictor, items, judges)
+    return _answer(options, ensemble, items, judges)
 
 
-def _answer(
-    options: PredictOptions, predictor: Predictor, items: list[Item], judges: Judges
-) -> int:
-    answers = _collect(options, predictor, items)
+def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], judges: Judges) -> int:
+    answers = list(collect(options, predictor, items))
     names = predictor.members[0].checkpoint.class_names
-    write_answers(Path(options.output), answers, names, predictor.readings, options.probabilities)
+    shown = (predictor.readings, options.probabilities, notice_of(predictor.members))
+    write_answers(Path(options.output), answers, names, *shown)
     given = sum(answer.given for answer in answers)
     say(f"{options.output}: {given} of {len(answers)} clips answered")
     if options.report:
@@ -81,7 +81,7 @@ def _answer(
 
 
 def _report(
-    options: PredictOptions, predictor: Predictor, answers: list[Answer], judges: Judges
+    options: PredictOptions, predictor: Ensemble, answers: list[Answer], judges: Judges
 ) -> None:
     folder = Path(options.report)
     known = labelled(answers, options.label)
@@ -109,9 +109,9 @@ def _export(options: PredictOptions, members: list[Member]) -> int:
     return 0
 
 
-def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item]) -> int:
+def _calibrate(options: PredictOptions, predictor: Ensemble, items: list[Item]) -> int:
     """Fit each model's own temperature on the labelled clips, and store it beside the model."""
-    answers = labelled(_collect(options, predictor, items), options.label)
+    answers = labelled(list(collect(options, predictor, items)), options.label)
     labels = np.array([label_of(answer.item, options.label) for answer in answers])
     own = own_validation_clips([answer.item for answer in answers], predictor.members)
     for number, member in enumerate(predictor.members):
@@ -140,34 +140,3 @@ def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
         names = members[0].checkpoint.class_names
         items = with_labels(items, read_labels(Path(options.labels), names))
     return items
-
-
-def _predictor(
-    options: PredictOptions,
-    members: list[Member],
-    items: Sequence[Item],
-    device: torch.device,
-    judges: Judges | None = None,
-) -> Predictor:
-    return Predictor(
-        members,
-        device,
-        n_views=options.tta,
-        hide=bool(options.report),
-        options=options,
-        blocked=blocked_features(options, members, items),
-        may=judges.may if judges else None,
-    )
-
-
-def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -> list[Answer]:
-    """All answers; what was wrong with an item is a line on stderr as soon as it is known."""
-    answers = []
-    workers = loader_workers(options.num_workers)
-    found = predictor.answers(items, options.batch_size, workers, options.clip_timeout)
-    for answer in found:
-        line = explain(answer, predictor.readings)
-        if line:
-            warn(line)
-        answers.append(answer)
-    return answers

@@ -19,6 +19,7 @@ from emotion.inputs.spoken import Spoken
 from emotion.inputs.video import MediaError
 from emotion.prediction.answers import shown
 from emotion.prediction.inputs import Item
+from emotion.prediction.notice import notice_of
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.phrases import PHRASE, phrases_of
 from emotion.prediction.plots import Scene, draw_timeline
@@ -52,14 +53,15 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
     Raises:
         UserError: the models read words alone, or an item is no media file.
     """
-    _check(predictor, items)
     output = Path(options.output)
     class_names = predictor.members[0].checkpoint.class_names
+    notice = notice_of(predictor.members)
     header = ["FileID", "start", "end", "Emotion", *class_names, "modalities"]
+    header += ["notice"] * bool(notice)
     rows, answered = [], 0
-    for item, recordings in zip(items, _recordings(options, predictor, items), strict=True):
-        timeline = _timeline(options, predictor, item, recordings)
-        rows += _rows(item, timeline, predictor, class_names)
+    for item, timeline in timelines(options, predictor, items):
+        own = _rows(item, timeline, predictor, class_names)
+        rows += [[*row, notice] for row in own] if notice else own
         if timeline is not None and any(answer.given for answer in timeline.answers):
             answered += 1
             try:
@@ -68,6 +70,19 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
                 warn(f"{item.name}: its picture is missing ({first_line(error)})")
         write_csv(output, header, rows)  # after each file: what is done is there
     return answered
+
+
+def timelines(
+    options: PredictOptions, predictor: Predictor, items: Sequence[Item]
+) -> Iterator[tuple[Item, Timeline | None]]:
+    """The answers to every window of each file; None where it cannot be read.
+
+    Raises:
+        UserError: the models read words alone, or an item is no media file.
+    """
+    _check(predictor, items)
+    for item, recordings in zip(items, _recordings(options, predictor, items), strict=True):
+        yield item, _timeline(options, predictor, item, recordings)
 
 
 def picture_path(output: Path, item: Item) -> Path:

@@ -44,6 +44,7 @@ from emotion.telling import tell
 FORMAT = 1  # of the content: raise it when the same seed no longer gives the same clips
 DURATION = (2.4, 3.6)  # seconds
 SILENCE = (0.2, 0.6)  # seconds before and after the voice
+NOTICE = "trained on generated clips: no knowledge of people"  # goes along with every answer
 UNFINISHED = ".unfinished"  # folder inside DIR for files that are being written
 
 README = """Generated sample corpus, {per_emotion} training clips per emotion, seed {seed}.
@@ -239,6 +240,7 @@ def _lay_out(out: Path, clips: Sequence[SampleClip], plan: dict[str, int]) -> No
     tested = (clip for clip in clips if clip.split == "test")
     rows = (f"{clip.file_id},{clip.integrated},{clip.face},{clip.speech}" for clip in tested)
     _write_text(out / "test_labels.csv", "\n".join(["FileID,Emotion,Face,Speech", *rows]) + "\n")
+    _write_text(out / "notice.txt", NOTICE + "\n")
     _write_text(out / "README.txt", _describe(plan["clips_per_emotion"], plan["seed"]))
 
 
