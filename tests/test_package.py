@@ -4,13 +4,7 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-
-from emotion import Predictor
-from emotion.errors import UserError
 from emotion.paths import HOME
-from tests.media import noise, tone, write_clip
-from tests.prediction import PLAIN, answers_of, make_checkpoint, probabilities_of, slim
 
 
 def python(code, folder, cwd):
@@ -32,21 +26,3 @@ def test_beside_the_scripts_folders_are_theirs_and_elsewhere_those_of_the_caller
     shutil.copytree(HOME / "src" / "emotion", site / "emotion")
     (tmp_path / "work").mkdir()
     assert python(home, site, tmp_path / "work") == str(tmp_path / "work")
-
-
-def test_a_predictor_answers_as_the_script_does(tmp_path, monkeypatch):
-    slim(monkeypatch)
-    weights = make_checkpoint(tmp_path, "speech", features=PLAIN)
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    for name in ("one", "two"):
-        write_clip(clips / f"{name}.wav", None, tone(0.8, 300) + noise(0.8))
-    predictor = Predictor.load(str(weights), device="cpu")
-    found = predictor.predict(clips)
-    rows = answers_of(weights, tmp_path, input=[str(clips)], probabilities=True)
-    for answer, row in zip(found, rows, strict=True):
-        assert answer.item.clip.id == row["FileID"]
-        assert list(answer.probabilities) == pytest.approx(probabilities_of(row), abs=1e-6)
-        assert predictor.class_names[answer.probabilities.argmax()] == row["Emotion"]
-    with pytest.raises(UserError, match="no such file or folder"):
-        predictor.predict(tmp_path / "nothing")

@@ -37,7 +37,7 @@ def load_corpus(name: str, folder: Path) -> Corpus:
 
 def _notice(folder: Path) -> str:
     """The first line of ``notice.txt`` in a corpus's folder, as the generated sample has it."""
-    path = folder / NOTICE
+    path = (folder if folder.is_dir() else folder.parent) / NOTICE
     if not path.is_file():
         return ""
     with path.open(encoding="utf-8", errors="replace") as file:

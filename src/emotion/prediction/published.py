@@ -67,22 +67,21 @@ def card_beside(checkpoint: Path) -> Card | None:
     return read_card(checkpoint.parent) if published else None
 
 
-def load_best(options: Any, device: torch.device, folder: Path = WEIGHTS) -> list[Member]:
+def load_best(options: Any, device: torch.device) -> list[Member]:
     """The first model of ``weights/`` by rank whose encoder is here or can be fetched.
 
     Args:
         options: the flags of predict.py.
         device: for it.
-        folder: of the published models.
 
     Raises:
         UserError: there is none; the line says what each of them lacks.
     """
-    found = sorted((path.parent for path in folder.glob(f"*/{CARD}")), key=_place)
+    found = sorted((path.parent for path in WEIGHTS.glob(f"*/{CARD}")), key=_place)
     if not found:
         raise UserError(
             "nothing to answer with: give --weights RUN [RUN ...], a checkpoint or run folder; "
-            f"{folder} holds none"
+            f"{WEIGHTS} holds none"
         )
     for path in found:
         try:
@@ -92,7 +91,7 @@ def load_best(options: Any, device: torch.device, folder: Path = WEIGHTS) -> lis
                 raise
             note(f"{path} cannot be used here: {error}")
     raise UserError(
-        f"no model of {folder} can be used here, for what the lines above say; an encoder that "
+        f"no model of {WEIGHTS} can be used here, for what the lines above say; an encoder that "
         f"cannot be fetched may be given as a folder ({_flags(found)}), or give --weights"
     )
 
