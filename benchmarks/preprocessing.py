@@ -45,7 +45,7 @@ from benchmarks.costs import Cost, clocked, median, peak_resident, row, stage, t
 from benchmarks.reference import Reference
 from emotion.clock import FRAME_SECONDS
 from emotion.corpora.qia2020 import EMOTIONS
-from emotion.inputs import audio, crop_vectors, crops, faces, log_mel, media
+from emotion.inputs import audio, crop_vectors, faces, log_mel, media
 from emotion.inputs.extraction import Extractor, describe
 from emotion.inputs.store import FeatureStore
 from emotion.inputs.video import probe, read_frames
@@ -113,8 +113,8 @@ def _watched(cost: Cost) -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, part in parts:
             stack.enter_context(patch.object(owner, name, _timed(getattr(owner, name), cost, part)))
-        frames = _timed_iterator(crops.read_frames, cost)
-        stack.enter_context(patch.object(crops, "read_frames", frames))
+        frames = _timed_iterator(media.read_frames, cost)
+        stack.enter_context(patch.object(media, "read_frames", frames))
         yield
 
 

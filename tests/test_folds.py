@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emotion.data.examples import Folds, assign_folds, load_examples, load_parts
+from emotion.data.examples import load_examples, load_parts
+from emotion.data.folds import Folds, assign_folds
 from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore
 from emotion.paths import HOME

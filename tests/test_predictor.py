@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emotion import Answer, Predictor
+from emotion import Prediction, Predictor
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.prediction.run import predict
@@ -50,7 +50,7 @@ def test_a_file_gets_one_answer_which_is_that_of_the_script(clips, weights, tmp_
     predictor = Predictor(weights, device="cpu")
     answer = predictor.predict(clips / "300.wav")
     (row,) = answers_of(weights, tmp_path, input=[str(clips / "300.wav")], probabilities=True)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, Prediction)
     assert tuple(answer.probabilities) == predictor.class_names == EMOTIONS
     assert list(answer.probabilities.values()) == pytest.approx(probabilities_of(row), abs=1e-6)
     assert (
@@ -66,12 +66,12 @@ def test_a_file_gets_one_answer_which_is_that_of_the_script(clips, weights, tmp_
 def test_a_folder_and_a_list_get_answers_in_order_and_what_is_broken_its_reason(clips, weights):
     predictor = Predictor(weights, device="cpu")
     answers = predictor.predict(clips)
-    assert [answer.file for answer in answers] == [str(p) for p in sorted(clips.iterdir())]
+    assert [answer.path for answer in answers] == sorted(clips.iterdir())
     broken = answers[-1]
     assert (broken.emotion, broken.probabilities, broken.modalities) == ("", {}, ())
     assert "not readable as media" in broken.reason
     turned = predictor.predict([clips / "700.wav", str(clips / "300.wav")])
-    assert [answer.file for answer in turned] == [answers[1].file, answers[0].file]
+    assert [answer.path for answer in turned] == [answers[1].path, answers[0].path]
     assert turned[0].probabilities == pytest.approx(answers[1].probabilities, abs=1e-5)
     with pytest.raises(UserError, match="no such file or folder"):
         predictor.predict(clips / "nothing.wav")
@@ -97,11 +97,20 @@ def test_a_timeline_has_an_answer_a_window_as_the_script_has(clips, weights, tmp
 def test_a_frame_where_pandas_is_there_and_a_line_where_it_is_not(clips, weights, monkeypatch):
     pytest.importorskip("pandas")
     answers = Predictor(weights, device="cpu").predict([clips / "300.wav", clips / "broken.wav"])
-    frame = answers.frame()
-    assert list(frame) == ["file", "start", "end", "emotion", *EMOTIONS, "modalities"]
+    frame = answers.to_frame()
+    assert list(frame) == [
+        "path",
+        "emotion",
+        "modalities",
+        "start",
+        "end",
+        "intervals",
+        "reason",
+        *EMOTIONS,
+    ]
     assert frame["emotion"].tolist() == [answers[0].emotion, ""]
     assert frame.loc[0, list(EMOTIONS)].sum() == pytest.approx(1.0)
     assert frame.loc[1, list(EMOTIONS)].isna().all()
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(UserError, match="pip install pandas"):
-        answers.frame()
+        answers.to_frame()

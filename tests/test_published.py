@@ -17,9 +17,9 @@ from tests.media import noise, tone, write_clip
 from tests.training.runs import run_of
 
 TEXTS = {
-    "name": "a voice model",
-    "trained_on": "two tones",
-    "cannot_know": "people",
+    "what": "A voice model.",
+    "taught": "Trained on two tones.",
+    "limits": "It knows no people.",
     "licence": "CC0",
 }
 HUB = "someone/tiny-whisper"
@@ -77,7 +77,7 @@ def test_half_as_large_and_of_the_same_answers(run, weights, whisper, sound):
     halves = {name for name, value in second.model.items() if value.dtype == torch.float16}
     assert halves == {name for name, _ in first.build().named_parameters()}
     answers = [
-        Predictor(place, device="cpu", speech_encoder=[whisper]).predict(sound)
+        Predictor(place, device="cpu", encoders=[whisper]).predict(sound)
         for place in (run, weights / "voice")
     ]
     moved = np.abs(np.subtract(*(list(answer.probabilities.values()) for answer in answers)))
@@ -87,17 +87,15 @@ def test_half_as_large_and_of_the_same_answers(run, weights, whisper, sound):
 def test_without_weights_the_best_there_is_answers_and_says_what_it_is(
     run, weights, whisper, sound, capsys
 ):
-    publish(str(run), weights / "another", [HUB], **TEXTS | {"name": "another model", "rank": 2})
-    predictor = Predictor(device="cpu", speech_encoder=[whisper])
-    line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("note: answered"))
-    assert line == (
-        "note: answered by a voice model, trained on two tones (CC0); it cannot know people"
-    )
+    publish(str(run), weights / "another", [HUB], **TEXTS | {"what": "Another model.", "rank": 2})
+    predictor = Predictor(device="cpu", encoders=[whisper])
+    line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("note: weights/"))
+    assert line == "note: weights/voice: A voice model. Trained on two tones. It knows no people."
     assert predictor.predict(sound).modalities == ("speech",)
     card = published.read_card(weights / "voice")
-    assert card.encoders == {"speech:tiny-whisper": HUB}
-    assert card.facts["training_clips"] == 8
-    assert card.facts["valid"]["clips"] == 2
+    assert card["encoders"] == {"speech:tiny-whisper": HUB}
+    assert card["facts"]["training_clips"] == 8
+    assert card["facts"]["valid"]["clips"] == 2
     stored = load_checkpoint(weights / "voice" / "model.pth").features["speech:tiny-whisper"]
     assert stored["source"] == HUB  # and no folder of the machine that trained it
 
@@ -113,9 +111,9 @@ def test_an_encoder_that_cannot_be_fetched_is_a_line_that_says_how_to_give_it(we
 
 def test_no_weights_and_a_card_that_says_too_little_are_lines(run, tmp_path, monkeypatch):
     monkeypatch.setattr(published, "WEIGHTS", tmp_path / "none")
-    with pytest.raises(UserError, match="give --weights RUN"):
+    with pytest.raises(UserError, match="none given"):
         Predictor()
-    with pytest.raises(UserError, match="lacks --cannot_know"):
-        publish(str(run), tmp_path / "voice", [HUB], **TEXTS | {"cannot_know": ""})
+    with pytest.raises(UserError, match="lacks --limits"):
+        publish(str(run), tmp_path / "voice", [HUB], **TEXTS | {"limits": ""})
     with pytest.raises(UserError, match="a folder of this machine; give its public name"):
         publish(str(run), tmp_path / "voice", **TEXTS)

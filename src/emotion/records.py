@@ -29,6 +29,7 @@ class Named(NamedTuple):
     id: str
     speaker: str | None
     labels: Labels
+    sex: str = ""  # of the speaker, in the corpus's own word; empty where nobody says
 
 
 class Clip(NamedTuple):
@@ -43,6 +44,7 @@ class Clip(NamedTuple):
     text: Path | None  # npz with `word_embed` (words, D), where there is one
     transcript: str = ""  # the words spoken, for a text encoder; empty where there are none
     vectors: dict[str, Path] | None = None  # files of the user's own features, by their names
+    sex: str = ""  # of the speaker, in the corpus's own word; empty where nobody says
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Record(NamedTuple):
     duration: float  # seconds
     states: dict[str, str]  # by feature: ok, or why there is none
     facts: dict[str, float | None]  # what the features say of the clip: ``Feature.facts``
+    sex: str = ""  # of the speaker, where the corpus says
 
     def state(self, feature: str) -> str:
         """ok, or why the clip has no such feature; ``missing`` where nobody has looked."""

@@ -29,6 +29,8 @@ EMOTIONS = {
     "N": "neutral",
 }
 MEDIA = (".wav", ".flac")
+SEX = dict.fromkeys(("03", "10", "11", "12", "15"), "male")
+SEX |= dict.fromkeys(("08", "09", "13", "14", "16"), "female")
 NAME = re.compile(r"^(?P<speaker>\d\d)[ab]\d\d(?P<emotion>[A-Z])[a-z]$")
 
 
@@ -58,7 +60,7 @@ def _load_clip(path: Path) -> Clip:
             "correct the name"
         )
     emotion = list(EMOTIONS).index(match["emotion"])
-    return acted_clip(path, match["speaker"], emotion)
+    return acted_clip(path, match["speaker"], emotion, SEX.get(match["speaker"], ""))
 
 
 def parse_name(stem: str) -> Named:
@@ -67,4 +69,5 @@ def parse_name(stem: str) -> Named:
     if match is None or match["emotion"] not in EMOTIONS:
         return Named(stem, None, Labels())
     emotion = list(EMOTIONS).index(match["emotion"])
-    return Named(stem, match["speaker"], Labels(emotion, emotion, emotion))
+    labels = Labels(emotion, emotion, emotion)
+    return Named(stem, match["speaker"], labels, SEX.get(match["speaker"], ""))

@@ -44,6 +44,13 @@ def _notice(folder: Path) -> str:
         return one_line(file.readline(LONGEST_NOTICE))
 
 
+def people_of(corpus: str) -> str:
+    """Whose speakers those of a corpus are: two corpora of the same people say the same."""
+    if corpus not in registry.CORPORA:
+        return corpus
+    return getattr(registry.load("CORPORA", corpus), "PEOPLE", corpus)
+
+
 def _readable_names(corpus: Corpus) -> Corpus:
     """Without the clips whose names are no text: no list could hold them."""
     wrong = [clip.stem for clip in corpus.clips if not _is_text(clip.stem + clip.id)]

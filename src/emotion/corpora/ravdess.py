@@ -31,13 +31,19 @@ MODALITY_ORDER = ("01", "03", "02")  # the first that exists stands for the take
 CHANNELS = {"speech": "01", "songs": "02"}
 
 
+def sex_of(actor: str) -> str:
+    """Odd numbers are men's, even ones women's."""
+    return "male" if int(actor) % 2 else "female"
+
+
 def parse_name(stem: str) -> Named:
     """Who speaks and the emotion, where the name is of the scheme."""
     match = NAME.match(stem)
     if match is None or not 1 <= int(match["emotion"]) <= len(CLASS_NAMES):
         return Named(stem, None, Labels())
     emotion = int(match["emotion"]) - 1
-    return Named(stem, match["actor"], Labels(emotion, emotion, emotion))
+    labels = Labels(emotion, emotion, emotion)
+    return Named(stem, match["actor"], labels, sex_of(match["actor"]))
 
 
 def load(folder: Path) -> Corpus:
@@ -92,4 +98,4 @@ def _load_clip(path: Path, class_names: tuple[str, ...]) -> Clip:
             f"{path}: emotion {match['emotion']} is not from 01 to {len(class_names):02d}; "
             "correct the name"
         )
-    return acted_clip(path, match["actor"], emotion)
+    return acted_clip(path, match["actor"], emotion, sex_of(match["actor"]))

@@ -6,6 +6,7 @@ from emotion.corpora.ravdess import CLASS_NAMES, load_channel, parse_name
 from emotion.records import Corpus
 
 __all__ = ["load", "parse_name"]
+PEOPLE = "ravdess"  # the actors are those of the speech
 SONG_CLASS_NAMES = CLASS_NAMES[:6]
 
 

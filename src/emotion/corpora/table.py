@@ -1,6 +1,6 @@
 """Your own data: a CSV file with one row per clip.
 
-``path,label`` and, where they are known, ``id, face_label, speech_label, speaker, split,
+``path,label`` and, where they are known, ``id, face_label, speech_label, speaker, sex, split,
 transcript``, and files of one's own features: ``speech_vectors, face_vectors, text_vectors``. Paths
 count from the folder of the file. A row without a path is a transcript or vectors alone, and wants
 an ``id``. Without the column ``split`` there is one split, ``all``, and folds are by
@@ -74,6 +74,7 @@ def _load_clip(row: Row, folder: Path, class_names: tuple[str, ...]) -> Clip:
         labels=Labels(**labels),
         text=None,
         transcript=row["transcript"],
+        sex=row["sex"],
         vectors={name: folder / row[column] for name, column in VECTORS.items() if row[column]},
     )
 

@@ -46,7 +46,7 @@ def note_passed_over(corpus: str, paths: Sequence[Path], reason: str) -> None:
         note(f"{corpus}: {count} passed over, {reason}: {paths[0].name}")
 
 
-def acted_clip(path: Path, speaker: str, emotion: int) -> Clip:
+def acted_clip(path: Path, speaker: str, emotion: int, sex: str = "") -> Clip:
     """A take of an acted corpus: one label for face, voice and both; no official split, no text."""
     labels = Labels(emotion, emotion, emotion)
-    return Clip(path.stem, path.stem, path, "all", speaker, labels, text=None)
+    return Clip(path.stem, path.stem, path, "all", speaker, labels, text=None, sex=sex)

@@ -1,6 +1,7 @@
 """Features to batches of tensors, padded and masked, on one clock."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from emotion.recipe import Recipe
 from emotion.records import Batch, ClipFeatures, Clock, Record, Stream
 
 Readers = dict[str, Reader]  # by modality
+CorporaReaders = dict[Path | None, Readers]  # by folder; None: of the run's own corpus
 
 
 class Sample(NamedTuple):
@@ -47,6 +49,19 @@ def readers_of(recipe: Recipe, store: FeatureStore | None = None) -> Readers:
         part.modality: registry.feature(part.feature).reader(part.reading, part.shape, store)
         for part in recipe.parts
     }
+
+
+def readers_of_corpora(
+    recipe: Recipe, store: FeatureStore, examples: Sequence[Example]
+) -> CorporaReaders:
+    """Readers for the run's own corpus and for each further one that clips are of.
+
+    Raises:
+        UserError: as ``readers_of``.
+    """
+    further = {e.source.store.root: e.source.store for e in examples if e.source}
+    own: CorporaReaders = {None: readers_of(recipe, store)}
+    return own | {root: readers_of(recipe, other) for root, other in further.items()}
 
 
 def read_sample(
@@ -84,13 +99,14 @@ class FeatureDataset(Dataset):
         *,
         seed: int = 0,
         ledger: Ledger | None = None,
-        readers: Readers | None = None,
+        readers: CorporaReaders | None = None,
     ) -> None:
         self.ledger = ledger
         self.store = store
         self.examples = examples
         self.recipe = recipe
-        self.readers = readers or readers_of(recipe, store)
+        self.by_corpus = readers or readers_of_corpora(recipe, store, examples)
+        self.readers = self.by_corpus[None]
         self.training = training
         self.seed = seed
 
@@ -108,9 +124,10 @@ class FeatureDataset(Dataset):
         if self.ledger:
             self.ledger.note(example.record.stem)
         generator = np.random.default_rng((self.seed, epoch, index)) if self.training else None
-        clip = StoredClip(self.store, example.split, example.record)
+        store = example.source.store if example.source else self.store
+        clip = StoredClip(store, example.split, example.record)
         targets = tuple(getattr(example, name) for name in TARGETS)
-        return read_sample(clip, self.readers, generator, targets)
+        return read_sample(clip, self.by_corpus[example.source and store.root], generator, targets)
 
     def length(self, index: int) -> int:
         """Width that a clip's spectrogram is run at in evaluation, 0 where none is read."""

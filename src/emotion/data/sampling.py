@@ -45,6 +45,52 @@ class TrainBatches(Sampler[list[Key]]):
             yield [(self.epoch, int(index)) for index in mine]
 
 
+class SharedBatches(TrainBatches):
+    """As ``TrainBatches``, but each group of clips has a fixed share of every batch.
+
+    An epoch is one pass over the first group. The others are gone through in random order, again
+    where they are shorter, in part where they are longer; the next epoch draws anew.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[tuple[Sequence[int], float]],
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """``groups``: rows and share of each; the shares add up to 1."""
+        super().__init__(len(groups[0][0]), batch_size, seed, rank, world_size)
+        self.rows = [np.asarray(rows) for rows, _ in groups]
+        self.clips = _whole([share for _, share in groups], batch_size * world_size)
+
+    def __len__(self) -> int:
+        return max(1, self.count // self.clips[0])
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        drawn = [
+            _passes(rows, clips * len(self), generator).reshape(len(self), clips)
+            for rows, clips in zip(self.rows, self.clips, strict=True)
+        ]
+        for batch in np.concatenate(drawn, axis=1):
+            mine = np.array_split(generator.permutation(batch), self.world_size)[self.rank]
+            yield [(self.epoch, int(index)) for index in mine]
+
+
+def _whole(shares: Sequence[float], total: int) -> list[int]:
+    """Clips of each group in a batch: at least one, and ``total`` together."""
+    clips = [max(1, round(share * total)) for share in shares[1:]]
+    return [max(1, total - sum(clips)), *clips]
+
+
+def _passes(rows: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
+    """``count`` of some rows: all of them in random order, again and again."""
+    passes = -(-count // len(rows))
+    return np.concatenate([generator.permutation(rows) for _ in range(passes)])[:count]
+
+
 class EvalBatches(Sampler[list[Key]]):
     """Batches of clips of equal padded length, in a fixed order, dealt out to the ranks in turn."""
 

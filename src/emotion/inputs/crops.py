@@ -18,7 +18,6 @@ from emotion.inputs.feature import Absent, Feature, Reader, Steps, Window
 from emotion.inputs.media import Media
 from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
 from emotion.inputs.store import checked, load_archive
-from emotion.inputs.video import read_frames
 from emotion.records import ClipFeatures
 
 CLOCK = "clip"  # an earlier version sampled the trimmed speech alone
@@ -75,7 +74,7 @@ class Crops(Feature):
         if not media.info.has_video:
             raise Absent("absent")
         times = sampled_times(media.duration, settings["face_stride"])
-        frames = read_frames(media.clip.path, times)
+        frames = media.frames(times)
         every = detect_every(settings["face_stride"])
         align = bool(settings.get("face_align"))  # unknown to earlier versions
         track = track_faces(times, frames, tools, every, align=align)

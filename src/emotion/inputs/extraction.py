@@ -30,7 +30,8 @@ class Extracted:
     def record(self, clip: Clip, labels: dict[str, str]) -> Record:
         """The clip's row in a manifest, with names of its labels."""
         named = {"id": clip.id, "stem": clip.stem, "speaker": clip.speaker or "", **labels}
-        return Record(**named, duration=self.duration, states=self.states, facts=self.facts)
+        found = {"duration": self.duration, "states": self.states, "facts": self.facts}
+        return Record(**named, **found, sex=clip.sex)
 
 
 class ExtractedClip(NamedTuple):

@@ -1,5 +1,6 @@
 """One clip's media file, opened once for all features that are taken from it."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from emotion.clock import FRAME_SECONDS, HOP_LENGTH, SAMPLE_RATE
 from emotion.inputs.audio import clip_level, frame_levels
-from emotion.inputs.video import MediaError, MediaInfo, probe, read_waveform
+from emotion.inputs.video import MediaError, MediaInfo, probe, read_frames, read_waveform
 from emotion.records import Clip, ClipFeatures
 
 
@@ -85,6 +86,14 @@ class Media:
             return read_waveform(self.clip.path)
         except MediaError as error:
             return MediaError(str(error))  # without a traceback, which would hold the decoder
+
+    def frames(self, times: np.ndarray) -> Iterator[np.ndarray | None]:
+        """The picture on screen at each of the ascending ``times`` (seconds): see ``read_frames``.
+
+        Raises:
+            MediaError: it cannot be decoded.
+        """
+        return read_frames(self.clip.path, times)
 
     @cached_property
     def duration(self) -> float:

@@ -73,10 +73,12 @@ class FeatureStore:
         """Replace ``manifest.csv``."""
         facts = _names(record.facts for record in records)
         states = _names(record.states for record in records)
-        heading = [*NAMED, *facts, *(f"{name}{STATE}" for name in states)]
+        told = ("sex",) if any(record.sex for record in records) else ()
+        heading = [*NAMED, *told, *facts, *(f"{name}{STATE}" for name in states)]
         rows = [
             [
                 *record[: len(NAMED)],
+                *(getattr(record, name) for name in told),
                 *("" if (v := record.facts.get(name)) is None else v for name in facts),
                 *(record.state(name) for name in states),
             ]
@@ -261,7 +263,8 @@ def _parse_record(path: Path, row: dict[str, str], facts: set[str]) -> Record:
         duration = float(named.pop("duration"))
         states = {k.removesuffix(STATE): v for k, v in row.items() if k.endswith(STATE)}
         found = {k: _number(v) if v else None for k, v in row.items() if k in facts}
-        return Record(**named, duration=duration, states=states, facts=found)
+        found_of = {"duration": duration, "states": states, "facts": found}
+        return Record(**named, **found_of, sex=row.get("sex", ""))
     except (TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged row {row}: {error}; {AGAIN}") from None
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from emotion import recipe, registry
+from emotion.corpora.loading import people_of
+from emotion.data.examples import named
 from emotion.errors import UserError
 from emotion.files import write_atomic
 from emotion.models.met import Met, read_met
@@ -20,7 +22,7 @@ from emotion.networks.model import build_model
 from emotion.recipe import Recipe
 
 FORMAT = 3
-KEPT = 3  # best checkpoints of a run, whose weights can be averaged
+KEPT = 3  # best checkpoints of a run
 SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
 ABOUT = ("corpus", "notice")  # what it knows of features beside the settings they were made with
@@ -48,6 +50,19 @@ class Checkpoint:
         model = build_model(self.recipe)
         model.load_state_dict(self.model)
         return model.eval()
+
+    def people(self, corpus: str) -> str:
+        """What the speakers of a corpus stand behind in ``met``; nothing where it is the model's
+        own, or one of the same people.
+        """
+        people = people_of(corpus)
+        return "" if people == people_of(self.features.get("corpus", "")) else people
+
+    def trained_on(self, speakers: Sequence[str], corpus: str) -> set[str]:
+        """Those of a corpus's speakers that the model was trained on, as far as it says."""
+        known = self.met.speakers if self.met else frozenset()
+        people = self.people(corpus)
+        return {speaker for speaker in speakers if named(people, speaker) in known}
 
 
 def save_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:

@@ -26,14 +26,17 @@ class Standing(IntEnum):
 
 @dataclass(frozen=True)
 class Met:
-    """Marks of clips and names of speakers; speakers only where a run is on folds, for official
-    splits may share them.
+    """Marks of clips and names of speakers; speakers of the run's own corpus only where it is on
+    folds, for official splits may share them.
+
+    Clips and speakers of another corpus (``--also_train``) stand behind the name of its people.
     """
 
     trained: frozenset[int]
     validated: frozenset[int]
     speakers: frozenset[str]
     validated_speakers: frozenset[str]
+    people: tuple[str, ...] = ()  # of the further corpora
 
     def standing(self, clips: Iterable[str], speaker: str) -> Standing:
         """Of a clip that may be any of ``clips`` (``split/stem``)."""
@@ -51,6 +54,7 @@ class Met:
             self.validated | other.validated,
             self.speakers | other.speakers,
             self.validated_speakers | other.validated_speakers,
+            tuple(sorted({*self.people, *other.people})),
         )
 
 
@@ -62,11 +66,12 @@ def mark(clip: str) -> int:
 
 def describe_met(parts: Parts, folds: bool) -> dict[str, Any]:
     """What a checkpoint keeps: int64 marks, and where the run is on folds the speakers."""
-    described: dict[str, Any] = {}
+    people = {e.source.people for e in parts.train if e.source} - {""}
+    described: dict[str, Any] = {"people": sorted(people)}
     for name in ("train", "val"):
         examples = getattr(parts, name)
-        marks = sorted(mark(f"{e.split}/{e.record.stem}") for e in examples)
-        speakers = {e.record.speaker for e in examples} - {""} if folds else set()
+        marks = sorted(mark(e.place) for e in examples)
+        speakers = {e.person for e in examples if folds or e.source} - {""}
         described[name] = torch.tensor(marks, dtype=torch.int64)
         described[f"{name}_speakers"] = sorted(speakers)
     return described
@@ -79,6 +84,7 @@ def read_met(described: dict[str, Any]) -> Met:
         _marks(described["val"]),
         frozenset(described["train_speakers"]),
         frozenset(described["val_speakers"]),
+        tuple(described.get("people", ())),
     )
 
 

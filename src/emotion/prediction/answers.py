@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from emotion.files import write_csv
+from emotion.prediction.abstain import Threshold, left_open
 from emotion.prediction.predictor import Answer, present
 from emotion.prediction.reading import Reading
 
@@ -16,18 +17,21 @@ def write_answers(
     class_names: Sequence[str],
     readings: Sequence[Reading],
     probabilities: bool,
+    threshold: Threshold | None = None,
     notice: str = "",
 ) -> None:
     """``FileID,Emotion``, where asked one column per class, and the ``modalities`` it rests on.
 
-    A clip without an answer has its row, empty after the FileID. A ``notice`` is one more column:
-    a table goes from hand to hand without what was said beside it.
+    A clip without an answer has its row, empty after the FileID; one whose answer is below the
+    ``threshold`` is left open. A ``notice`` is one more column: a table goes from hand to hand
+    without what was said beside it.
     """
     further = {"notice": notice} if notice else {}
     header = ["FileID", "Emotion", *(class_names if probabilities else ()), "modalities", *further]
     rows = []
     for answer in answers:
-        emotion = class_names[answer.probabilities.argmax()] if answer.given else ""
+        told = answer.given and not left_open(answer.probabilities, threshold)
+        emotion = class_names[answer.probabilities.argmax()] if told else ""
         numbers = shown(answer.probabilities) if probabilities else []
         there = present(answer.record, readings) if answer.given else []
         rows.append([answer.item.clip.id, emotion, *numbers, " ".join(there), *further.values()])

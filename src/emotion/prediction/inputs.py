@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from emotion import registry
-from emotion.data.examples import Folds, load_parts
+from emotion.data.class_map import class_indices
+from emotion.data.examples import load_parts
+from emotion.data.folds import Folds
 from emotion.errors import UserError
 from emotion.files import read_csv, read_json
 from emotion.inputs.extraction import extraction_of
@@ -48,20 +50,26 @@ class Item(NamedTuple):
 
 
 def find_items(
-    inputs: Sequence[str], split: str, features_dir: str, members: Sequence[Member]
+    inputs: Sequence[str],
+    split: str,
+    features_dir: str,
+    members: Sequence[Member],
+    class_map: str = "",
 ) -> list[Item]:
     """Everything that ``--input`` and ``--split`` name, in that order, folders sorted by name.
 
     Raises:
-        UserError: a path does not exist or holds no clips, or features were made otherwise.
+        UserError: a path does not exist or holds no clips, or features were made otherwise, or
+            ``class_map`` does not fit their classes.
     """
     if not inputs and not split:
         raise UserError("nothing to answer: give --input PATH [PATH ...] or --split test")
-    items = [item for given in inputs for item in _items_of(Path(given), members)]
+    items = [item for given in inputs for item in _items_of(Path(given), members, class_map)]
     _check_speakers(items, members)
     _check_analysis(items, members)
     if split:
-        items += _stored(FeatureStore(Path(features_dir or HOME / "features")), split, members)
+        store = FeatureStore(Path(features_dir or HOME / "features"))
+        items += _stored(store, split, members, class_map)
     return _unique_ids(items)
 
 
@@ -123,14 +131,14 @@ def blocked_features(options: Any, members: Sequence[Member], items: Sequence[It
     return list(blocked)
 
 
-def _items_of(path: Path, members: Sequence[Member]) -> list[Item]:
+def _items_of(path: Path, members: Sequence[Member], class_map: str) -> list[Item]:
     if path.suffix.lower() == TABLE and path.is_file():
         names = members[0].checkpoint.class_names
         return [Item(clip) for clip in registry.load("CORPORA", "table").load(path, names).clips]
     if path.is_file():
         return [Item(_media_clip(path, members[0]))]
     if (path / "manifest.csv").is_file():
-        return _stored(FeatureStore(path.parent), path.name, members)
+        return _stored(FeatureStore(path.parent), path.name, members, class_map)
     if not path.is_dir():
         raise UserError(f"--input {path}: no such file or folder")
     paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in MEDIA and p.is_file())
@@ -141,10 +149,10 @@ def _items_of(path: Path, members: Sequence[Member]) -> list[Item]:
 
 def _media_clip(path: Path, member: Member) -> Clip:
     corpus = member.checkpoint.features.get("corpus", "")
-    identifier, speaker, labels = _parse_name(path.stem, corpus)
+    identifier, speaker, labels, sex = _parse_name(path.stem, corpus)
     words = [path.with_name(f"{name}.npz") for name in (identifier, path.stem)]
     text = next((words for words in words if words.is_file()), None)
-    return Clip(identifier, path.stem, path, "input", speaker, labels, text)
+    return Clip(identifier, path.stem, path, "input", speaker, labels, text, sex=sex)
 
 
 def _parse_name(stem: str, corpus: str) -> Named:
@@ -161,19 +169,59 @@ def _parse_name(stem: str, corpus: str) -> Named:
         return nothing
 
 
-def _stored(store: FeatureStore, split: str, members: Sequence[Member]) -> list[Item]:
+def shared_classes(
+    items: Sequence[Item], class_map: str, class_names: Sequence[str]
+) -> list[int] | None:
+    """Indices of the classes that the model and the corpora have; None without ``--class_map``.
+
+    Raises:
+        UserError: the clips are of no corpus whose classes are known, or share fewer than two.
+    """
+    if not class_map:
+        return None
+    stores = {item.store.root: item.store for item in items if item.store is not None}
+    if not stores or any(item.store is None for item in items):
+        raise UserError(
+            f"--class_map {class_map}: goes with features, which say what classes there are; give "
+            "--split all --features_dir DIR"
+        )
+    shared: set[int] = set()
+    for store in stores.values():
+        shared |= {*_label_indices(store, class_map, class_names).values()} - {-1}
+    if len(shared) < 2:
+        raise UserError(
+            f"--class_map {class_map}: the features share only the class "
+            f"{class_names[min(shared)]} with the model, and there is nothing to tell apart"
+        )
+    return sorted(shared)
+
+
+def _label_indices(
+    store: FeatureStore, class_map: str, class_names: Sequence[str]
+) -> dict[str, int]:
+    """Class of the features -> index of the model's, where it has it."""
+    if not class_map:
+        return {name: number for number, name in enumerate(class_names)}
+    others = store.read_description()["class_names"]
+    return class_indices(class_map, others, class_names, str(store.root))
+
+
+def _stored(
+    store: FeatureStore, split: str, members: Sequence[Member], class_map: str
+) -> list[Item]:
     description = store.read_description()
     if description is None:
         raise UserError(f"{store.root}: holds no features; run preprocess.py first")
     for member in members:
         _check_settings(store, description["settings"], member)
-    names = members[0].checkpoint.class_names
-    index = {name: number for number, name in enumerate(names)}
+    index = _label_indices(store, class_map, members[0].checkpoint.class_names)
 
     def item(part: str, record: Record) -> Item:
-        labels = Labels(*(index.get(getattr(record, kind)) for kind in Labels._fields))
+        found = (index.get(getattr(record, kind), -1) for kind in Labels._fields)
+        labels = Labels(*(None if label < 0 else label for label in found))
         path = store.root / part / record.stem
-        clip = Clip(record.id, record.stem, path, part, record.speaker, labels, None)
+        sex = record.sex or _parse_name(record.stem, description["corpus"]).sex
+        clip = Clip(record.id, record.stem, path, part, record.speaker, labels, None, sex=sex)
         return Item(clip, store, record, description["corpus"])
 
     if split in store.splits():
@@ -187,9 +235,10 @@ def _stored(store: FeatureStore, split: str, members: Sequence[Member]) -> list[
 def _part_of_runs(store: FeatureStore, split: str, members: Sequence[Member]) -> set[str]:
     """Stems of the clips that any of the runs trained on, validated on or tested on."""
     names = members[0].checkpoint.class_names
+    dropped = set(store.read_description()["class_names"]) - set(names)
     stems: set[str] = set()
     for folds in dict.fromkeys(_folds_of_run(store, member) for member in members):
-        parts = load_parts(store, names, lambda _: True, "", folds)
+        parts = load_parts(store, names, lambda _: True, "", folds, dropped)
         stems |= {example.record.stem for example in getattr(parts, split)}
     return stems
 

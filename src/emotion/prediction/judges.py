@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emotion.data.examples import named
 from emotion.errors import UserError
 from emotion.models.met import Standing
 from emotion.prediction.inputs import Item
@@ -77,10 +78,14 @@ def own_validation_clips(items: Sequence[Item], members: Sequence[Member]) -> np
 
 def _standing(item: Item, member: Member) -> Standing:
     met = member.checkpoint.met
-    corpus = member.checkpoint.features.get("corpus")
-    if met is None or item.corpus not in ("", corpus):
+    if met is None:
         return Standing.NEW
-    return met.standing(item.places, item.clip.speaker or "")
+    if not item.corpus:  # a file may be anybody's
+        places = [named(people, place) for people in ("", *met.people) for place in item.places]
+        return met.standing(places, item.clip.speaker or "")
+    people = member.checkpoint.people(item.corpus)
+    places = [named(people, place) for place in item.places]
+    return met.standing(places, named(people, item.clip.speaker or ""))
 
 
 def _tell(

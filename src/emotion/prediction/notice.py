@@ -7,8 +7,7 @@ features.json, from there into every checkpoint, and from the checkpoint into ev
 from collections.abc import Sequence
 
 from emotion.prediction.members import Member
-from emotion.prediction.published import card_beside
-from emotion.telling import note, tell
+from emotion.telling import tell
 
 
 def notice_of(members: Sequence[Member]) -> str:
@@ -17,10 +16,7 @@ def notice_of(members: Sequence[Member]) -> str:
     return "; ".join(dict.fromkeys(line for line in lines if line))
 
 
-def tell_about(members: Sequence[Member]) -> None:
-    """On stderr: the notice, and of published models what they are."""
-    for member in members:
-        if card := card_beside(member.checkpoint.path):
-            note(f"{card.line}")
+def tell_notice(members: Sequence[Member]) -> None:
+    """The same on stderr."""
     if notice := notice_of(members):
         tell(f"warning: {notice}")

@@ -1,6 +1,9 @@
 """The flags of predict.py."""
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from emotion import registry
 from emotion.command_line import flag
@@ -8,13 +11,13 @@ from emotion.machine import cores
 
 
 @dataclass
-class General:
+class PredictOptions:
     """One field is one flag; groups are those of ``--help``."""
 
     weights: list[str] = flag(  # noqa: RUF009
         [],
-        "checkpoints or run folders (their best); several are an ensemble; without, the best of "
-        "weights/ that can be used here",
+        "checkpoints or run folders (their best); several are an ensemble; without, the first "
+        "model in weights/",
         "what",
         type=str,
     )
@@ -35,12 +38,24 @@ class General:
         "what",
         type=str,
     )
+    encoders: list[str] = flag(  # noqa: RUF009
+        [],
+        "frozen networks that have moved since the training, of the same names: folders, ONNX "
+        "files, VGG-Face weights",
+        "what",
+        type=str,
+    )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
     output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
 
     probabilities: bool = flag(False, "add a column per class", "answers")
-    average_weights: bool = flag(
-        False, "average the weights of one run's checkpoints into one model", "answers"
+    abstain: float = flag(
+        0.0,
+        "leave the rows open that the model is not sure of, so that the others are right at this "
+        "rate: the confidence that takes is chosen on validation clips; 0 answers all",
+        "answers",
+        low=0.0,
+        high=1.0,
     )
     tta: int = flag(
         1,
@@ -65,10 +80,19 @@ class General:
     )
     label: str = flag("integrated", "which label counts", "score", ("integrated", "face", "speech"))
     labels: str = flag("", "a CSV with the columns FileID,Emotion that holds the labels", "score")
-    clips: list[str] = flag(  # noqa: RUF009
-        [], "FileIDs whose attention the report shows; the surest of each class without", "score",
-        type=str,
-    )  # fmt: skip
+    class_map: str = flag(
+        "",
+        "CSV with the columns other,this: what the classes of another corpus are called here, "
+        "nothing for those that do not count (recipes/maps/); answers are among the classes that "
+        "both have",
+        "score",
+    )
+    stress: bool = flag(
+        False,
+        "the report also tells how answers to media files hold under noise, another level, a "
+        "telephone's band, dark, blurred and late pictures",
+        "score",
+    )
     calibrate: bool = flag(
         False, "fit a temperature, on val without --split, and store it by the checkpoint", "score"
     )
@@ -92,14 +116,29 @@ class General:
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )
-    threads: int = flag(cores(), "CPU threads of the model", "running", low=1, high=1024)
-    logs_dir: str = flag("", "where runs are, for messages; logs/ beside the script", "running")
 
 
-PredictOptions = registry.joined(
-    "PredictOptions",
-    General,
-    [line.module for line in registry.FEATURES.values()],
-    "Extraction",
-    only="predict",
-)
+def _given(field: dataclasses.Field) -> property:
+    """A flag of preprocess.py for a frozen network, out of ``--encoders``: what has an ending that
+    the flag takes, the last one where it takes one, or its default.
+    """
+    endings = field.metadata["predict"]
+
+    def value(options: PredictOptions) -> Any:
+        paths = [path for path in options.encoders if _ending(path) in endings]
+        if field.default is dataclasses.MISSING:
+            return paths
+        return paths[-1] if paths else field.default
+
+    return property(value)
+
+
+def _ending(path: str) -> str:
+    ending = Path(path).suffix
+    return ending if ending in (".onnx", ".pt", ".pth") else ""
+
+
+for _line in registry.FEATURES.values():
+    for _field in dataclasses.fields(registry.options_of(_line.module, "Extraction")):
+        if "predict" in _field.metadata:
+            setattr(PredictOptions, _field.name, _given(_field))

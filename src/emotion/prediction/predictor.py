@@ -31,7 +31,7 @@ class Answer(NamedTuple):
     members: np.ndarray  # (models, classes)
     without: dict[str, np.ndarray]  # modality hidden -> (classes,)
     reasons: list[str]  # what was wrong, one line each
-    read: dict[str, tuple[float, float]] = {}
+    read: dict[str, tuple[float, float]] = {}  # modality -> first and last second that was read
 
     @property
     def given(self) -> bool:
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
         return bool(np.isfinite(self.probabilities[0]))
 
 
-class Predictor:
+class Ensemble:
     """Models that answer together.
 
     Args:
@@ -50,6 +50,7 @@ class Predictor:
         options: the flags of predict.py, some of which are features' own.
         blocked: features that cannot be made of media files here.
         may: (items, models) bool, which model is asked about which item; all without.
+        among: indices of the classes to answer with; all without.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Predictor:
         options: Any = None,
         blocked: Sequence[str] = (),
         may: np.ndarray | None = None,
+        among: Sequence[int] | None = None,
     ) -> None:
         self.members = members
         self.may = may
@@ -75,6 +77,12 @@ class Predictor:
         self.readings = list(dict.fromkeys(each))
         self.reading_of = [self.readings.index(reading) for reading in each]
         self.n_classes = len(members[0].checkpoint.class_names)
+        self.among = among
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """In the order of the probabilities."""
+        return self.members[0].checkpoint.class_names
 
     def reader(self, items: Sequence[Item]) -> ItemReader:
         """The items as these models read them."""
@@ -114,6 +122,10 @@ class Predictor:
             for row, one in enumerate(prepared)
         ]
 
+    def probabilities(self, prepared: Sequence[Prepared]) -> np.ndarray:
+        """(clips, classes) of one batch of items that were read; NaN where there is no answer."""
+        return join(self._member_answers(prepared, EVERYTHING))
+
     def _member_answers(self, prepared: Sequence[Prepared], hidden: str) -> np.ndarray:
         """(models, clips, classes); a model of the hidden modality alone has no answer."""
         answers = np.full((len(self.members), len(prepared), self.n_classes), np.nan)
@@ -140,6 +152,8 @@ class Predictor:
         ids = [name for batch in batches for name in batch.ids]
         answers = evaluate(member.model, batches, ids, self.device, without=hidden)
         logits = answers.logits[member.head].astype(np.float64)
+        if self.among is not None:
+            logits[:, np.setdiff1d(np.arange(self.n_classes), self.among)] = -np.inf
         return softmax(logits / member.temperature, axis=1)
 
 
@@ -159,7 +173,7 @@ def _parts_that_fit(samples: Sequence[Sample], recipe: Recipe) -> Iterator[list[
 
 
 def read_of(prepared: Prepared) -> dict[str, tuple[float, float]]:
-    """The first and the last second of each modality that is known by its times."""
+    """The first and the last second of each modality whose times are known."""
     found = {}
     for views in prepared.samples:
         for name, steps in views[0].steps.items() if views else ():

@@ -6,7 +6,6 @@ name. ``README.md`` and ``LICENSE`` beside the model are written by hand.
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from emotion import registry
 from emotion.command_line import run
 from emotion.errors import UserError
-from emotion.files import read_json
+from emotion.files import read_json, write_json
 from emotion.inputs.feature import SOURCE
 from emotion.models.checkpoint import (
     FORMAT,
@@ -27,19 +26,17 @@ from emotion.models.checkpoint import (
     save_checkpoint,
 )
 from emotion.paths import HOME
-from emotion.prediction.published import CARD, Card, read_card, write_card
+from emotion.prediction.published import CARD, TOLD, introduction, read_card
 from emotion.recipe import describe
 from emotion.telling import say
 
 RESULT = "result.json"
 LARGEST_HALF = 65504.0
 SCORES = ("accuracy", "unweighted_average_recall", "macro_f1", "weighted_f1", "clips")
-TEXTS = ("name", "trained_on", "cannot_know", "licence", "rank")
+TEXTS = (*TOLD, "licence")
 
 
-def publish(
-    given: str, folder: Path, encoders: Sequence[str] = (), **texts: Any
-) -> tuple[Path, Card]:
+def publish(given: str, folder: Path, encoders: Sequence[str] = (), **texts: Any) -> Path:
     """Write ``model.pth`` and ``card.json``; what a card says already stays where nothing is given.
 
     Args:
@@ -64,8 +61,8 @@ def publish(
     content.pop("training", None)
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(folder / PUBLISHED, content)
-    write_card(folder, card)
-    return folder / PUBLISHED, card
+    write_json(folder / CARD, card)
+    return folder / PUBLISHED
 
 
 def halved(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -112,16 +109,12 @@ def name_encoders(
 
 def _card(
     folder: Path, texts: dict[str, Any], encoders: dict[str, str], checkpoint: Checkpoint
-) -> Card:
-    known = {name: text for name, text in texts.items() if text}
-    if (folder / CARD).is_file():
-        card = replace(read_card(folder), **known)
-    else:
-        missing = [f"--{name}" for name in TEXTS[:-1] if name not in known]
-        if missing:
-            raise UserError(f"{folder}: its card lacks {' '.join(missing)}")
-        card = Card(**known)
-    return replace(card, encoders=encoders, facts=_facts(checkpoint))
+) -> dict[str, Any]:
+    before = read_card(folder) if (folder / CARD).is_file() else {}
+    card = before | {name: text for name, text in texts.items() if text}
+    if missing := [f"--{name}" for name in TEXTS if not card.get(name)]:
+        raise UserError(f"{folder}: its card lacks {' '.join(missing)}")
+    return card | {"encoders": encoders, "facts": _facts(checkpoint)}
 
 
 def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -164,14 +157,14 @@ def main() -> None:
     parser.add_argument(
         "--encoders", nargs="*", default=[], help="Hugging Face names, such as openai/whisper-base"
     )
-    parser.add_argument("--name", help="what the model is, in a few words")
-    parser.add_argument("--trained_on", help="whom it was trained on")
-    parser.add_argument("--cannot_know", help="what it has never met")
+    parser.add_argument("--what", help="a sentence: what the model is")
+    parser.add_argument("--taught", help="a sentence: whom it was trained on")
+    parser.add_argument("--limits", help="a sentence: what it cannot know")
     parser.add_argument("--licence", help="of the weights, which is that of the data")
     parser.add_argument("--rank", type=int, help="which model of weights/ is taken first: 1")
     given = vars(parser.parse_args())
-    path, card = publish(given.pop("run"), given.pop("folder"), given.pop("encoders"), **given)
-    say(f"{path}: {path.stat().st_size / 1e6:.2f} MB; {card.line}")
+    path = publish(given.pop("run"), given.pop("folder"), given.pop("encoders"), **given)
+    say(f"{path}: {path.stat().st_size / 1e6:.2f} MB; {introduction(path.parent)}")
     for name in ("README.md", "LICENSE"):
         if not (path.parent / name).is_file():
             say(f"{path.parent / name} is still to be written")

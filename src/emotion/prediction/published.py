@@ -1,22 +1,24 @@
-"""``weights/``: models that this project trained, each a folder with the facts beside it.
+"""``weights/``: models that this project trained, which answer where ``--weights`` names none.
 
 ==================  ================================================================================
 ``model.pth``       the checkpoint, its parameters in half precision
-``card.json``       what it is, whom it was trained on, what it cannot know, its encoders by name
+``card.json``       what a person is told in a line, and the facts: encoders by name, scores
 ``README.md``       the model card, for people
-``LICENSE``         of the weights, which is that of the data
+``LICENSE``         of the weights, which is that of the data that taught them
 ==================  ================================================================================
+
+``python -m emotion.prediction.publish`` makes such a folder of a run.
 """
 
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from emotion.errors import UserError
-from emotion.files import read_json, write_json
-from emotion.models.checkpoint import PUBLISHED
+from emotion.files import read_json
+from emotion.models.checkpoint import best_checkpoint
 from emotion.paths import HOME
 from emotion.prediction.inputs import blocked_features
 from emotion.prediction.members import Member, load_members
@@ -24,97 +26,76 @@ from emotion.telling import note
 
 WEIGHTS = HOME / "weights"
 CARD = "card.json"
+TOLD = ("what", "taught", "limits")  # of a card, one sentence each
 
 
-@dataclass(frozen=True)
-class Card:
-    """The facts beside a published model."""
+def members_of(options: Any, device: torch.device) -> list[Member]:
+    """The models that ``--weights`` names, else the first published one that can be used here.
 
-    name: str  # what it is, in a few words
-    trained_on: str  # whom
-    cannot_know: str
-    licence: str  # of the weights
-    rank: int = 1  # among those in weights/, the least first
-    encoders: dict[str, str] = field(default_factory=dict)  # features -> Hugging Face name
-    facts: dict[str, Any] = field(default_factory=dict)  # of the run: classes, clips, scores
-
-    @property
-    def line(self) -> str:
-        """Who answers."""
-        return (
-            f"answered by {self.name}, trained on {self.trained_on} ({self.licence}); "
-            f"it cannot know {self.cannot_know}"
-        )
-
-
-def read_card(folder: Path) -> Card:
-    """The card of a folder below ``weights/``.
+    Published ones are introduced by a note.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UserError: nothing is named, and nothing of what is published can be used here.
     """
-    return read_json(folder / CARD, "fetch the folder again", _parse)
-
-
-def write_card(folder: Path, card: Card) -> None:
-    """Write ``card.json``."""
-    write_json(folder / CARD, asdict(card))
-
-
-def card_beside(checkpoint: Path) -> Card | None:
-    """The card of a published checkpoint; None of any other."""
-    published = checkpoint.name == PUBLISHED and (checkpoint.parent / CARD).is_file()
-    return read_card(checkpoint.parent) if published else None
-
-
-def load_best(options: Any, device: torch.device) -> list[Member]:
-    """The first model of ``weights/`` by rank whose encoder is here or can be fetched.
-
-    Args:
-        options: the flags of predict.py.
-        device: for it.
-
-    Raises:
-        UserError: there is none; the line says what each of them lacks.
-    """
-    found = sorted((path.parent for path in WEIGHTS.glob(f"*/{CARD}")), key=_place)
-    if not found:
+    if options.weights:
+        members = load_members(options.weights, device, temperature=not options.calibrate)
+        _introduce(members)
+        return members
+    folders = published(WEIGHTS)
+    if not folders:
         raise UserError(
-            "nothing to answer with: give --weights RUN [RUN ...], a checkpoint or run folder; "
-            f"{WEIGHTS} holds none"
+            f"--weights: none given, and {WEIGHTS} holds none; give a checkpoint or the folder of "
+            "a run"
         )
-    for path in found:
+    for folder in folders:
         try:
-            return _load(path, options, device)
+            return _usable(folder, options, device)
         except UserError as error:
-            if len(found) == 1:
+            if len(folders) == 1:
                 raise
-            note(f"{path} cannot be used here: {error}")
+            note(f"{folder} cannot be used here: {error}")
     raise UserError(
-        f"no model of {WEIGHTS} can be used here, for what the lines above say; an encoder that "
-        f"cannot be fetched may be given as a folder ({_flags(found)}), or give --weights"
+        f"no model of {WEIGHTS} can be used here, for what the lines above say; give --encoders "
+        f"FOLDER, one that holds {' or '.join(_encoders(folders))}, or --weights"
     )
 
 
-def _load(path: Path, options: Any, device: torch.device) -> list[Member]:
-    members = load_members([str(path)], False, not options.calibrate, options.logs_dir, device)
+def published(root: Path) -> list[Path]:
+    """Folders of published models, the first to be taken first."""
+    folders = [card.parent for card in root.glob(f"*/{CARD}") if best_checkpoint(card.parent)]
+    return sorted(folders, key=lambda folder: (read_card(folder).get("rank", 0), folder.name))
+
+
+def introduction(folder: Path) -> str:
+    """What a model is, whom it was trained on, and what it cannot know, in one line."""
+    card = read_card(folder)
+    return " ".join(str(card[name]) for name in TOLD if card.get(name))
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """The facts beside a published model.
+
+    Raises:
+        UserError: there are none, or they are damaged.
+    """
+    return read_json(folder / CARD, "restore it, or give --weights", dict)
+
+
+def _usable(folder: Path, options: Any, device: torch.device) -> list[Member]:
+    """The model, where its features can be made here: its encoder is fetched, or lies somewhere."""
+    members = load_members([str(folder)], device, temperature=not options.calibrate)
     if not options.split:
-        blocked_features(options, members, [])  # raises where its encoder cannot be had
+        blocked_features(options, members, [])
+    _introduce(members)
     return members
 
 
-def _place(folder: Path) -> tuple[int, str]:
-    return read_card(folder).rank, folder.name
+def _introduce(members: Sequence[Member]) -> None:
+    for folder in dict.fromkeys(member.checkpoint.path.parent for member in members):
+        if (folder / CARD).is_file():
+            note(f"{folder.parent.name}/{folder.name}: {introduction(folder)}")
 
 
-def _flags(folders: list[Path]) -> str:
-    """How to say where an encoder lies."""
-    names = {n: s for folder in folders for n, s in read_card(folder).encoders.items()}
-    return ", ".join(
-        f"--{name.partition(':')[0]}_encoder FOLDER of {source}" for name, source in names.items()
-    )
-
-
-def _parse(content: dict[str, Any]) -> Card:
-    known = {one.name for one in fields(Card)}
-    return Card(**{name: value for name, value in content.items() if name in known})
+def _encoders(folders: Sequence[Path]) -> list[str]:
+    named = (read_card(folder).get("encoders", {}).values() for folder in folders)
+    return list(dict.fromkeys(name for names in named for name in names))

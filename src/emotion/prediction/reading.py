@@ -56,6 +56,9 @@ class Prepared(NamedTuple):
     failures: list[str]  # one line each
 
 
+Features = Callable[[int, Reading], tuple[ClipFeatures, list[str]]]  # and what was wrong
+
+
 class ItemReader(Dataset):
     """Items by number, read for every ``Reading``; a bad one is never an exception.
 
@@ -92,8 +95,12 @@ class ItemReader(Dataset):
 
     def __getitem__(self, index: int) -> Prepared:
         """Read one item."""
+        return self.prepared(index, self.features)
+
+    def prepared(self, index: int, features: Features) -> Prepared:
+        """One item of which ``features`` says what a reading reads; a bad one is no exception."""
         try:
-            return self._prepare(index)
+            return self._prepare(index, features)
         except UserError as error:
             reason = str(error)
         except Exception as error:  # whatever a file does to a decoder, the others get their answer
@@ -133,12 +140,12 @@ class ItemReader(Dataset):
             for settings, features in wanted.items()
         }
 
-    def _prepare(self, index: int) -> Prepared:
+    def _prepare(self, index: int, features: Features) -> Prepared:
         found: dict[str, tuple[ClipFeatures, list[str]]] = {}
         failures, samples, records = [], [], []
         for reading in self.readings:
             if reading.settings not in found:
-                found[reading.settings] = self.features(index, reading)
+                found[reading.settings] = features(index, reading)
                 failures += found[reading.settings][1]
             clip = found[reading.settings][0]
             states = dict(clip.record.states)

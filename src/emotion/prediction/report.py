@@ -14,16 +14,19 @@ from emotion.errors import UserError, first_line
 from emotion.files import read_csv, write_atomic, write_json
 from emotion.models.checkpoint import BEST
 from emotion.models.plots import CURVES, draw_confusion, draw_curves
+from emotion.prediction.abstain import Threshold, outcome
 from emotion.prediction.attention import attention_over_time
 from emotion.prediction.inputs import Item
 from emotion.prediction.judges import Judges
 from emotion.prediction.members import Member
 from emotion.prediction.notice import notice_of
 from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
-from emotion.prediction.predictor import Answer, Predictor, present, warn
+from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, Reading
 from emotion.prediction.scenes import scene_of
 from emotion.prediction.scores import System, compare, reliability
+from emotion.prediction.trust import by_group, calibration_by_class, risk_by_coverage
+from emotion.prediction.trust_plots import draw_risk, draw_scores
 from emotion.records import ClipFeatures
 
 TEMPLATE = "report.html"
@@ -38,11 +41,12 @@ class Report:
     """Scores and pictures of one set of answers, in the making."""
 
     folder: Path
-    predictor: Predictor
+    predictor: Ensemble
     answers: Sequence[Answer]  # of labelled clips only
     label: str
     judges: Judges  # who was asked about what
-    chosen: Sequence[str] = ()  # FileIDs to look at closely
+    threshold: Threshold | None = None  # of confidence, where answers may be left open
+    worse: dict[str, np.ndarray] = field(default_factory=dict)  # condition -> (clips, classes)
     pictures: dict[str, list[tuple[str, Path]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,6 +81,13 @@ class Report:
             "scores": scored[self.main.name],
             "reliability": reliability(self.main),
             "without": self._without(),
+            "shared_classes": self._shared(),
+            "by_speaker": by_group(self.main, self.main.speakers, self.class_names),
+            "by_sex": by_group(self.main, self._sexes(), self.class_names),
+            "calibration_by_class": calibration_by_class(self.main, self.class_names),
+            "risk": risk_by_coverage(self.main),
+            "abstain": self._abstain(),
+            "stress": self._stress(),
             "systems": scored,
             "comparisons": compare(systems) if len(systems) <= MOST_COMPARED else [],
             "mistakes": [self._describe(row) for row in self._mistakes()],
@@ -114,6 +125,36 @@ class Report:
                 result[name] = system.score(self.class_names, RESAMPLES)
         return result
 
+    def _shared(self) -> list[str]:
+        """The classes that answers are among, where these are not all of the model's."""
+        among = self.predictor.among
+        return [] if among is None else [self.class_names[number] for number in among]
+
+    def _sexes(self) -> list[str]:
+        return [answer.item.clip.sex for answer in self.answers]
+
+    def _abstain(self) -> dict[str, Any]:
+        if self.threshold is None:
+            return {}
+        known = self.main.answered
+        return outcome(self.threshold, self.main.probabilities[known], self.labels[known])
+
+    def _stress(self) -> dict[str, dict[str, Any]]:
+        """Scores under each condition, of the media files among the clips; the first is as they
+        are.
+        """
+        if not self.worse:
+            return {}
+        rows = self.main.probabilities
+        systems = {"as they are": rows} | self.worse
+        return {
+            name: System(name, found, self.labels, self.main.speakers).score(
+                self.class_names, RESAMPLES
+            )
+            for name, found in systems.items()
+            if np.isfinite(found).all(axis=1).any()
+        }
+
     # -- clips -----------------------------------------------------------------------------------
 
     def _mistakes(self) -> list[int]:
@@ -123,14 +164,7 @@ class Report:
         return wrong[np.argsort(-confidence, kind="stable")][:SHOWN].tolist()
 
     def _examples(self) -> list[int]:
-        """Rows of the clips to look at: those chosen, or the surest right one of each class."""
-        if self.chosen:
-            rows = range(len(self.answers))
-            return [
-                r
-                for r in rows
-                if self.answers[r].item.clip.id in self.chosen and self.main.answered[r]
-            ]
+        """Rows of the clips to look at: the surest right one of each class."""
         confidence = np.nan_to_num(self.main.probabilities).max(axis=1)
         confidence[~self.main.answered | (self.main.answers != self.labels)] = -1.0
         best = [
@@ -174,7 +208,19 @@ class Report:
             caption = f"{said['id']}: {said['answer']} ({_percent(said['confidence'])}), {right}"
             path = self._picture("attention", caption, f"attention_{number}.png")
             self._draw_attention(row, path)
+        self._draw_trust(numbers)
         self._draw_curves()
+
+    def _draw_trust(self, numbers: dict[str, Any]) -> None:
+        """By speaker, where some answers stay open, and under stress."""
+        groups = {**numbers["by_sex"], **numbers["by_speaker"]}
+        if groups:
+            draw_scores(groups, self._picture("groups", "", "groups.png"))
+        if self.main.answered.any():
+            path = self._picture("risk", "", "risk.png")
+            draw_risk(numbers["risk"]["points"], numbers["abstain"], path)
+        if numbers["stress"]:
+            draw_scores(numbers["stress"], self._picture("stress", "", "stress.png"))
 
     def _picture(self, kind: str, caption: str, name: str) -> Path:
         path = self.folder / "pictures" / name

@@ -2,25 +2,34 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from emotion.api import Predictor, collect
 from emotion.errors import UserError
+from emotion.machine import threads
 from emotion.models.caption import captioned
+from emotion.models.devices import loader_workers
+from emotion.prediction.abstain import Threshold, choose_threshold, left_open, outcome
 from emotion.prediction.answers import write_answers
-from emotion.prediction.api import Predictor, collect
 from emotion.prediction.calibration import fit_temperature, write_calibration
 from emotion.prediction.export import export
-from emotion.prediction.inputs import Item, find_items, read_labels, with_labels
+from emotion.prediction.inputs import (
+    Item,
+    find_items,
+    read_labels,
+    with_labels,
+)
 from emotion.prediction.judges import Judges, judged, own_validation_clips
 from emotion.prediction.members import Member
 from emotion.prediction.notice import notice_of
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.outputs import check_outputs
-from emotion.prediction.predictor import Answer
-from emotion.prediction.predictor import Predictor as Ensemble
+from emotion.prediction.predictor import Answer, Ensemble
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
+from emotion.prediction.stress import CONDITIONS, stressed
 from emotion.prediction.timeline import write_timelines
 from emotion.telling import say
 
@@ -38,17 +47,17 @@ def predict(options: PredictOptions) -> int:
     Raises:
         UserError: flags, checkpoints or inputs that do not fit.
     """
-    if options.calibrate and options.average_weights:
-        raise UserError(
-            "--calibrate True fits checkpoints as they are; leave --average_weights out"
-        )
-    torch.set_num_threads(options.threads)
+    if options.abstain and options.timeline:
+        raise UserError("--abstain chooses among answers to whole clips; leave --timeline out")
+    torch.set_num_threads(threads())
     predictor = Predictor.of(options)
     members = predictor.members
     if options.export:
         check_outputs(options, members, [])
         return _export(options, members)
     items = _items(options, members)
+    if options.stress:
+        _check_stress(options, items)
     check_outputs(options, members, items)
     if options.calibrate:
         return _calibrate(options, predictor.over(items), items)
@@ -57,7 +66,7 @@ def predict(options: PredictOptions) -> int:
 
 
 def _write(options: PredictOptions, predictor: Predictor, items: list[Item]) -> int:
-    """The answers, as a CSV of clips or of windows."""
+    """The answers, to clips or to windows, as a CSV; and the report."""
     items, judges = judged(items, predictor.members, bool(options.report))
     asked = None if options.timeline else judges  # windows are no items
     ensemble = predictor.over(items, asked, hide=bool(options.report))
@@ -69,19 +78,55 @@ def _write(options: PredictOptions, predictor: Predictor, items: list[Item]) -> 
 
 
 def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], judges: Judges) -> int:
+    threshold = None
+    if options.abstain:
+        threshold = choose_threshold(
+            options.abstain, predictor.members, options.label, predictor.among
+        )
     answers = list(collect(options, predictor, items))
-    names = predictor.members[0].checkpoint.class_names
-    shown = (predictor.readings, options.probabilities, notice_of(predictor.members))
+    names = predictor.class_names
+    notice = notice_of(predictor.members)
+    shown = (predictor.readings, options.probabilities, threshold, notice)
     write_answers(Path(options.output), answers, names, *shown)
     given = sum(answer.given for answer in answers)
-    say(f"{options.output}: {given} of {len(answers)} clips answered")
+    sure = sum(a.given and not left_open(a.probabilities, threshold) for a in answers)
+    say(f"{options.output}: {sure} of {len(answers)} clips answered{_left_open(given - sure)}")
+    if threshold:
+        _say_threshold(threshold, answers, options.label)
     if options.report:
-        _report(options, predictor, answers, judges)
+        worse = _stressed(options, predictor, items, answers) if options.stress else {}
+        _report(options, predictor, answers, judges, threshold=threshold, worse=worse)
     return 0 if given else 1
 
 
+def _left_open(count: int) -> str:
+    return f", {count} left open" if count else ""
+
+
+def _say_threshold(threshold: Threshold, answers: list[Answer], label: str) -> None:
+    """What was chosen on validation, and what came out where labels are known."""
+    known = [a for a in answers if a.given and label_of(a.item, label) >= 0]
+    came = ""
+    if known:
+        labels = np.array([label_of(answer.item, label) for answer in known])
+        out = outcome(threshold, np.stack([answer.probabilities for answer in known]), labels)
+        came = (
+            f"; of {len(known)} labelled clips {100 * out['coverage']:.1f} % are answered, "
+            f"{100 * out['accuracy']:.1f} % of them rightly"
+        )
+    say(
+        f"--abstain {threshold.wanted:g}: confidence {threshold.confidence:.4f}, chosen on "
+        f"{threshold.clips} validation clips, where {100 * threshold.coverage:.1f} % are answered "
+        f"and {100 * threshold.accuracy:.1f} % of them rightly{came}"
+    )
+
+
 def _report(
-    options: PredictOptions, predictor: Ensemble, answers: list[Answer], judges: Judges
+    options: PredictOptions,
+    predictor: Ensemble,
+    answers: list[Answer],
+    judges: Judges,
+    **trust: Any,
 ) -> None:
     folder = Path(options.report)
     known = labelled(answers, options.label)
@@ -91,11 +136,31 @@ def _report(
         known,
         options.label,
         judges,
-        options.clips,
+        **trust,
     )
     scores = report.write()["scores"]
     shown = ", ".join(f"{name} {scores[key]:.4f}" for name, key in REPORTED.items())
     say(f"{folder / TEMPLATE}: {scores['clips']} clips, {shown}")
+
+
+def _stressed(
+    options: PredictOptions, predictor: Ensemble, items: list[Item], answers: list[Answer]
+) -> dict[str, np.ndarray]:
+    """What is answered to the labelled clips when they get worse."""
+    rows = [row for row, a in enumerate(answers) if label_of(a.item, options.label) >= 0]
+    workers = loader_workers(options.num_workers)
+    return stressed(predictor, items, rows, workers, len(CONDITIONS) * options.clip_timeout)
+
+
+def _check_stress(options: PredictOptions, items: list[Item]) -> None:
+    stored = next((item for item in items if item.store is not None), None)
+    if not options.report:
+        raise UserError("--stress True is told in the report; give --report DIR")
+    if stored is not None:
+        raise UserError(
+            f"--stress True alters media files, and {stored.name} is a clip of features/; give "
+            "--input FILES, with --labels where their names do not say the labels"
+        )
 
 
 def _export(options: PredictOptions, members: list[Member]) -> int:
@@ -135,7 +200,7 @@ def _calibrate(options: PredictOptions, predictor: Ensemble, items: list[Item]) 
 
 def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
     split = options.split or ("val" if options.calibrate and not options.input else "")
-    items = find_items(options.input, split, options.features_dir, members)
+    items = find_items(options.input, split, options.features_dir, members, options.class_map)
     if options.labels:
         names = members[0].checkpoint.class_names
         items = with_labels(items, read_labels(Path(options.labels), names))

@@ -31,6 +31,31 @@ class General:
     )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "data")
     logs_dir: str = flag("", "where runs go; logs/ beside the script", "data")
+    also_train: list[str] = flag(  # noqa: RUF009
+        [],
+        "features of further corpora, which are added to training whole; validation and test stay "
+        "those of --features_dir",
+        "data",
+        type=str,
+    )
+    corpus_share: list[float] = flag(  # noqa: RUF009
+        [],
+        "share of each batch that --also_train has: one number, or one for each of its corpora; "
+        "without, as many as they have clips",
+        "data",
+        type=float,
+        low=0.0,
+        high=0.99,
+    )
+    class_map: str = flag(
+        "",
+        "CSV with the columns other,this: what classes of --also_train are called here, nothing "
+        "for those that are left out (recipes/maps/)",
+        "data",
+    )
+    drop_classes: list[str] = flag(  # noqa: RUF009
+        [], "classes whose clips are left out, such as one of too few speakers", "data", type=str
+    )
     n_folds: int | str = flag(
         0,
         "folds of a corpus without official splits, balanced by clips; or a JSON file that lists "

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from emotion import distributed, recipe, registry
-from emotion.data.examples import speakers_by_fold
 from emotion.data.faults import told_in_one_line
+from emotion.data.folds import speakers_by_fold
 from emotion.errors import UserError
 from emotion.files import refuse_links, remove_partial_files
 from emotion.locking import HeldError, only_run_in
@@ -220,7 +220,7 @@ def _announce(fit: Fit) -> None:
     fit.book = Logbook(fit.folder, options.n_epoch, len(fit.state.history))
     fit.book.write_config(options, _resolved(task, engine, fit.loaders))
     if task.folds:
-        fit.book.write_folds(speakers_by_fold(task.store, task.folds))
+        fit.book.write_folds(speakers_by_fold(task.store, task.folds, options.drop_classes))
     say(_start_line(fit.folder, task, engine.model, engine.device))
     # Ctrl-C in epoch 0 finds a last.pth too
     save_state(fit.folder, fit.state, engine, task, options)

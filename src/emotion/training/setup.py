@@ -1,7 +1,7 @@
 """From flags to what a run works with: clips, loaders, model."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,12 @@ from torch.utils.data import DataLoader
 
 from emotion import distributed, registry
 from emotion.clock import whole_steps
-from emotion.data.dataset import FeatureDataset, collate, readers_of
-from emotion.data.examples import TARGETS, Example, Folds, Parts, fold_count, load_parts
+from emotion.command_line import nearest
+from emotion.data.dataset import FeatureDataset, collate, readers_of_corpora
+from emotion.data.examples import TARGETS, Example, Parts, load_parts
 from emotion.data.faults import Ledger
-from emotion.data.sampling import EvalBatches, TrainBatches
+from emotion.data.folds import Folds, fold_count
+from emotion.data.sampling import EvalBatches, SharedBatches, TrainBatches
 from emotion.errors import UserError
 from emotion.inputs.feature import agree
 from emotion.inputs.store import FeatureStore
@@ -36,6 +38,7 @@ from emotion.processes import end_with_parent
 from emotion.recipe import Part, Recipe
 from emotion.records import Batch
 from emotion.training.choice import choose_recipe
+from emotion.training.further import groups_of, with_further
 from emotion.training.options import TrainOptions
 from emotion.training.sweep import run_names
 
@@ -82,17 +85,37 @@ def build_task(options: TrainOptions) -> Task:
     if description is None or not store.splits():
         state = "holds no features" if store.root.is_dir() else "no such folder"
         raise UserError(f"{store.root}: {state}; run preprocess.py first or give --features_dir")
-    class_names = tuple(description["class_names"])
+    class_names = kept_classes(description["class_names"], options.drop_classes)
     folds = _folds(options)
     recipe = choose_recipe(options, store, len(class_names))
     needed = f"{options.mode} features of that kind (see the state columns of manifest.csv)"
-    parts = load_parts(store, class_names, recipe.usable, needed, folds)
+    dropped = options.drop_classes
+    parts = load_parts(store, class_names, recipe.usable, needed, folds, dropped)
+    parts = with_further(options, store, class_names, recipe, parts)
     recipe = _fitted(options, recipe, parts)
     targets = _targets(options, recipe, parts)
     heads = tuple(head for head in targets if head in recipe.modalities and recipe.fusion)
     return Task(
         store, description, class_names, parts, replace(recipe, heads=heads), targets, folds
     )
+
+
+def kept_classes(class_names: Sequence[str], dropped: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a corpus without those of ``--drop_classes``.
+
+    Raises:
+        UserError: it has no such class, or fewer than two are left.
+    """
+    for name in dropped:
+        if name not in class_names:
+            raise UserError(
+                f"--drop_classes {name}: is not one of {' '.join(class_names)}"
+                f"{nearest(name, class_names)}"
+            )
+    kept = tuple(name for name in class_names if name not in dropped)
+    if dropped and len(kept) < 2:
+        raise UserError(f"--drop_classes: leaves {len(kept)} classes to tell apart; drop fewer")
+    return kept
 
 
 def build_initial_model(options: TrainOptions, task: Task) -> SingleModel | MultimodalModel:
@@ -144,8 +167,8 @@ def check_encoder(checkpoint: Checkpoint, modality: str, task: Task) -> None:
     part = task.recipe.part(modality)
     if misfit := part.fits(checkpoint.recipe.part(modality)):
         raise UserError(f"{flag}: has {misfit}; make them agree")
-    known = checkpoint.met.speakers if checkpoint.met else frozenset()
-    heard = known & set(speakers_of(task.parts.val + task.parts.test))
+    judged = speakers_of(task.parts.val + task.parts.test)
+    heard = checkpoint.trained_on(judged, task.description["corpus"])
     if heard:
         raise UserError(
             f"{flag}: was trained on speaker {min(heard)}, whom this run validates or tests on; "
@@ -169,15 +192,9 @@ class Loaders:
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
         self.ledger = Ledger(self.workers)
-        self.readers = readers_of(self.task.recipe, self.task.store)
+        self.readers = readers_of_corpora(self.task.recipe, self.task.store, self.task.parts.train)
         training = self.dataset(self.task.parts.train, training=True)
-        self.train_batches = TrainBatches(
-            len(training),
-            self.options.batch_size,
-            self.options.seed,
-            distributed.rank(),
-            distributed.world_size(),
-        )
+        self.train_batches = self._train_batches()
         self.train = self._loader(training, self.train_batches)
 
     @cached_property
@@ -218,6 +235,13 @@ class Loaders:
         for labelled in self.evaluation(examples, shared=False):
             yield to_device(labelled.inputs, self.device)
 
+    def _train_batches(self) -> TrainBatches:
+        options, train = self.options, self.task.parts.train
+        rest = (options.batch_size, options.seed, distributed.rank(), distributed.world_size())
+        if not options.corpus_share:
+            return TrainBatches(len(train), *rest)
+        return SharedBatches(groups_of(train, options.corpus_share), *rest)
+
     def _loader(self, dataset: FeatureDataset, batches: Any) -> DataLoader:
         return DataLoader(
             dataset,
@@ -252,7 +276,7 @@ def _given(options: TrainOptions, modality: str) -> Checkpoint:
 
 def speakers_of(examples: list[Example]) -> list[str]:
     """Their names, sorted, each once."""
-    return sorted({example.record.speaker for example in examples} - {""})
+    return sorted({example.person for example in examples} - {""})
 
 
 def _folds(options: TrainOptions) -> Folds | None:

@@ -156,6 +156,7 @@ def fingerprint(parts: Parts) -> str:
     """Of the clips of a run: which part each is in, its labels and its speaker."""
     rows = [
         (part, e.split, e.record.stem, e.integrated, e.face, e.speech, e.record.speaker)
+        + ((e.source.corpus,) if e.source else ())
         for part, examples in parts._asdict().items()
         for e in examples
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from emotion.data.examples import fold_count
+from emotion.data.folds import fold_count
 from emotion.errors import UserError
 from emotion.files import read_json, write_json
 from emotion.training.ensemble import ensemble_scores
