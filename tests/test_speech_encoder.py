@@ -22,6 +22,7 @@ from emotion.prediction.options import PredictOptions
 from emotion.prediction.run import predict
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
+from tests.encoders import make_whisper
 from tests.media import noise, tone, write_clip
 from tests.prediction import rows_of
 from tests.training.runs import refused, run_of
@@ -35,20 +36,6 @@ SOUND = (0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float3
 def whisper(tmp_path_factory):
     """Whisper with an encoder of two layers of 16."""
     return make_whisper(tmp_path_factory.mktemp("encoders") / "tiny-whisper")
-
-
-def make_whisper(folder, seed=0):
-    torch.manual_seed(seed)
-    sides = {f"{side}_layers": 2 for side in ("encoder", "decoder")}
-    sides |= {f"{side}_attention_heads": 2 for side in ("encoder", "decoder")}
-    sides |= {f"{side}_ffn_dim": 16 for side in ("encoder", "decoder")}
-    tokens = dict.fromkeys(("bos_token_id", "eos_token_id", "decoder_start_token_id"), 0)
-    config = transformers.WhisperConfig(
-        d_model=16, num_mel_bins=80, vocab_size=8, pad_token_id=0, **sides, **tokens
-    )
-    transformers.WhisperModel(config).save_pretrained(folder)
-    transformers.WhisperFeatureExtractor().save_pretrained(folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,18 @@
     print(predictor.predict("talk.mp4").emotion)
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Predictor"]
+if TYPE_CHECKING:
+    from emotion.api import Prediction, Predictions, Predictor
+
+__all__ = ["Prediction", "Predictions", "Predictor"]
 
 
 def __getattr__(name: str) -> Any:
-    """``Predictor``, imported when it is first asked for: it takes torch along."""
-    if name != "Predictor":
+    """A public name, imported when it is first asked for: it takes torch along."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from emotion.api import Predictor
+    from emotion import api
 
-    return Predictor
+    return getattr(api, name)

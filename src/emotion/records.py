@@ -54,6 +54,7 @@ class Corpus:
     name: str
     class_names: tuple[str, ...]
     clips: Sequence[Clip]
+    notice: str = ""  # a line that every answer of a model trained on it carries
 
 
 class Record(NamedTuple):

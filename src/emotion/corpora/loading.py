@@ -7,6 +7,10 @@ from emotion import registry
 from emotion.corpora.takes import note_passed_over
 from emotion.errors import UserError
 from emotion.records import Clip, Corpus
+from emotion.telling import one_line
+
+NOTICE = "notice.txt"
+LONGEST_NOTICE = 200  # letters
 
 
 def load_corpus(name: str, folder: Path) -> Corpus:
@@ -19,6 +23,7 @@ def load_corpus(name: str, folder: Path) -> Corpus:
     if not folder.exists():
         raise UserError(f"{folder}: no such folder; put the {name} corpus there or give --data_dir")
     corpus = _readable_names(registry.load("CORPORA", name).load(folder))
+    corpus = replace(corpus, notice=_notice(folder))
     seen: dict[tuple[str, str], Clip] = {}
     for clip in corpus.clips:
         other = seen.setdefault((clip.split, clip.stem), clip)
@@ -28,6 +33,15 @@ def load_corpus(name: str, folder: Path) -> Corpus:
                 "rename one of them"
             )
     return corpus
+
+
+def _notice(folder: Path) -> str:
+    """The first line of ``notice.txt`` in a corpus's folder, as the generated sample has it."""
+    path = (folder if folder.is_dir() else folder.parent) / NOTICE
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return one_line(file.readline(LONGEST_NOTICE))
 
 
 def people_of(corpus: str) -> str:

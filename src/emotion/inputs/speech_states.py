@@ -94,7 +94,11 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
         first, last = (round(t * SAMPLE_RATE) for t in media.speech[:2])
         heard = at_speed(media.waveform[first:last], self.speed)
         states = tools(heard)
-        return to_cells(states._replace(time=states.time * float(self.speed)), media.speech.start)
+        states = states._replace(time=states.time * float(self.speed))
+        vectors = to_cells(states, media.speech.start)
+        if len(tools.layers) == 1:  # a vector a step, as those of other features
+            vectors = vectors._replace(values=vectors.values[:, 0])
+        return vectors
 
 
 def at_speed(waveform: np.ndarray, speed: Fraction) -> np.ndarray:

@@ -25,6 +25,8 @@ FORMAT = 3
 KEPT = 3  # best checkpoints of a run
 SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
+ABOUT = ("corpus", "notice")  # what it knows of features beside the settings they were made with
+PUBLISHED = "model.pth"  # in a folder of weights/
 KEYS = {"format", "mode", "class_names", "features", "recipe", "model", "epoch", "metrics"}
 
 
@@ -190,8 +192,13 @@ def _best_below(folder: Path) -> list[Path]:
 
 
 def best_checkpoint(folder: Path) -> Path | None:
-    """The ``<epoch>_best_<loss>.pth`` of the latest epoch: it is written only when it is better."""
+    """The ``<epoch>_best_<loss>.pth`` of the latest epoch: it is written only when it is better.
+    Of a published model, its one file.
+    """
     found = [(int(m[1]), p) for p in folder.glob("*_best_*.pth") if (m := BEST.match(p.name))]
+    published = folder / PUBLISHED
+    if not found and published.is_file():
+        return published
     return max(found)[1] if found else None
 
 

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from emotion.emotions import colours, full_names
 from emotion.files import write_atomic
+from emotion.models.caption import add_caption
 
 mpl.rcParams["font.size"] = 9
 mpl.rcParams["text.parse_math"] = False  # a class or a file may be called $x$
@@ -91,6 +92,7 @@ def _mark_classes(axis: Axes, class_names: Sequence[str]) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
+    add_caption(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=130)
     write_atomic(path, lambda file: file.write(buffer.getbuffer()))

@@ -18,20 +18,23 @@ def write_answers(
     readings: Sequence[Reading],
     probabilities: bool,
     threshold: Threshold | None = None,
+    notice: str = "",
 ) -> None:
     """``FileID,Emotion``, where asked one column per class, and the ``modalities`` it rests on.
 
     A clip without an answer has its row, empty after the FileID; one whose answer is below the
-    ``threshold`` is left open.
+    ``threshold`` is left open. A ``notice`` is one more column: a table goes from hand to hand
+    without what was said beside it.
     """
-    header = ["FileID", "Emotion", *(class_names if probabilities else ()), "modalities"]
+    further = {"notice": notice} if notice else {}
+    header = ["FileID", "Emotion", *(class_names if probabilities else ()), "modalities", *further]
     rows = []
     for answer in answers:
         told = answer.given and not left_open(answer.probabilities, threshold)
         emotion = class_names[answer.probabilities.argmax()] if told else ""
         numbers = shown(answer.probabilities) if probabilities else []
         there = present(answer.record, readings) if answer.given else []
-        rows.append([answer.item.clip.id, emotion, *numbers, " ".join(there)])
+        rows.append([answer.item.clip.id, emotion, *numbers, " ".join(there), *further.values()])
     write_csv(path, header, rows)
 
 

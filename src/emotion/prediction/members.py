@@ -10,7 +10,14 @@ from torch import nn
 
 from emotion import registry
 from emotion.errors import UserError, first_line
-from emotion.models.checkpoint import BEST, Checkpoint, find_checkpoints, load_checkpoint
+from emotion.models.checkpoint import (
+    ABOUT,
+    BEST,
+    PUBLISHED,
+    Checkpoint,
+    find_checkpoints,
+    load_checkpoint,
+)
 from emotion.models.devices import place
 from emotion.paths import HOME
 from emotion.prediction.calibration import read_temperature
@@ -75,7 +82,7 @@ def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> 
     path = checkpoint.path
     try:
         model = checkpoint.build()
-        settings = {k: v for k, v in checkpoint.features.items() if k != "corpus"}
+        settings = {k: v for k, v in checkpoint.features.items() if k not in ABOUT}
         if len(checkpoint.class_names) != checkpoint.recipe.n_classes:
             raise ValueError("its class names do not fit its model")
         return Member(
@@ -94,7 +101,8 @@ def _member(checkpoint: Checkpoint, temperature: bool, device: torch.device) -> 
 def _name(path: Path) -> str:
     """``mode/run`` of a checkpoint in a run folder, else the file's name."""
     path = path.resolve()
-    return "/".join(path.parts[-3:-1]) if BEST.match(path.name) else path.name
+    in_folder = BEST.match(path.name) or path.name == PUBLISHED
+    return "/".join(path.parts[-3:-1]) if in_folder else path.name
 
 
 def _find(given: str) -> list[Path]:

@@ -33,6 +33,7 @@ class Answer(NamedTuple):
     members: np.ndarray  # (models, classes)
     without: dict[str, np.ndarray]  # modality hidden -> (classes,)
     reasons: list[str]  # what was wrong, one line each
+    read: dict[str, tuple[float, float]] = {}  # modality -> first and last second that was read
 
     @property
     def given(self) -> bool:
@@ -118,6 +119,7 @@ class Ensemble:
                 members=by_hidden[EVERYTHING][:, row],
                 without={name: joined[name][row] for name in self.hidden if name},
                 reasons=one.failures,
+                read=read_of(one),
             )
             for row, one in enumerate(prepared)
         ]
@@ -170,6 +172,17 @@ def _parts_that_fit(samples: Sequence[Sample], recipe: Recipe) -> Iterator[list[
         part.append(sample)
         longest = max(longest, frames)
     yield part
+
+
+def read_of(prepared: Prepared) -> dict[str, tuple[float, float]]:
+    """The first and the last second of each modality whose times are known."""
+    found = {}
+    for views in prepared.samples:
+        for name, steps in views[0].steps.items() if views else ():
+            time = steps.time[steps.mask & np.isfinite(steps.time)]
+            if time.size:
+                found[name] = (float(time.min()), float(time.max()))
+    return found
 
 
 def present(record: Record | None, readings: Sequence[Reading]) -> list[str]:

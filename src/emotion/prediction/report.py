@@ -19,6 +19,7 @@ from emotion.prediction.attention import attention_over_time
 from emotion.prediction.inputs import Item
 from emotion.prediction.judges import Judges
 from emotion.prediction.members import Member
+from emotion.prediction.notice import notice_of
 from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
 from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, Reading
@@ -72,6 +73,7 @@ class Report:
         systems = self._systems()
         scored = {s.name: s.score(self.class_names, RESAMPLES) for s in systems}
         return {
+            "notice": notice_of(self.members),
             "label": self.label,
             "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
             "class_names": list(self.class_names),

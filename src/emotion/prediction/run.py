@@ -8,27 +8,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from emotion.api import Predictor, collect
 from emotion.errors import UserError
-from emotion.machine import allow_tf32, threads
-from emotion.models.devices import choose_device, loader_workers
+from emotion.machine import threads
+from emotion.models.caption import captioned
+from emotion.models.devices import loader_workers
 from emotion.prediction.abstain import Threshold, choose_threshold, left_open, outcome
 from emotion.prediction.answers import write_answers
 from emotion.prediction.calibration import fit_temperature, write_calibration
 from emotion.prediction.export import export
 from emotion.prediction.inputs import (
     Item,
-    blocked_features,
     find_items,
     read_labels,
-    shared_classes,
     with_labels,
 )
 from emotion.prediction.judges import Judges, judged, own_validation_clips
-from emotion.prediction.members import Member, load_members
+from emotion.prediction.members import Member
+from emotion.prediction.notice import notice_of
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.outputs import check_outputs
-from emotion.prediction.predictor import Answer, Ensemble, explain, warn
-from emotion.prediction.published import weights_of
+from emotion.prediction.predictor import Answer, Ensemble
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
 from emotion.prediction.stress import CONDITIONS, stressed
 from emotion.prediction.timeline import write_timelines
@@ -53,9 +53,8 @@ def predict(options: PredictOptions) -> int:
     if options.abstain and options.timeline:
         raise UserError("--abstain chooses among answers to whole clips; leave --timeline out")
     torch.set_num_threads(threads())
-    allow_tf32(False)  # torch lets convolutions; a GPU's answers would not be a CPU's
-    device = choose_device(options.device)
-    members = load_members(weights_of(options), device, temperature=not options.calibrate)
+    predictor = Predictor.of(options)
+    members = predictor.members
     if options.export:
         check_outputs(options, members, [])
         return _export(options, members)
@@ -64,17 +63,23 @@ def predict(options: PredictOptions) -> int:
         _check_stress(options, items)
     check_outputs(options, members, items)
     if options.calibrate:
-        return _calibrate(options, _predictor(options, members, items, device), items)
-    items, judges = judged(items, members, bool(options.report))
+        return _calibrate(options, predictor.over(items), items)
+    with captioned(notice_of(members)):
+        return _write(options, predictor, items)
+
+
+def _write(options: PredictOptions, predictor: Predictor, items: list[Item]) -> int:
+    """The answers, to clips or to windows, as a CSV; and the report."""
+    items, judges = judged(items, predictor.members, bool(options.report))
     asked = None if options.timeline else judges  # windows are no items
-    predictor = _predictor(options, members, items, device, asked)
+    ensemble = predictor.over(items, asked, hide=bool(options.report))
     if options.timeline:
-        answered = write_timelines(options, predictor, items)
+        answered = write_timelines(options, ensemble, items)
         say(f"{options.output}: {answered} of {len(items)} recordings answered")
         if options.video and answered:
             say(f"{options.video}: {items[0].name} with the answers to it")
         return 0 if answered else 1
-    return _answer(options, predictor, items, judges)
+    return _answer(options, ensemble, items, judges)
 
 
 def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], judges: Judges) -> int:
@@ -83,9 +88,10 @@ def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], jud
         threshold = choose_threshold(
             options.abstain, predictor.members, options.label, predictor.among
         )
-    answers = _collect(options, predictor, items)
+    answers = list(collect(options, predictor, items))
     names = predictor.class_names
-    shown = (predictor.readings, options.probabilities, threshold)
+    notice = notice_of(predictor.members)
+    shown = (predictor.readings, options.probabilities, threshold, notice)
     write_answers(Path(options.output), answers, names, *shown)
     given = sum(answer.given for answer in answers)
     sure = sum(a.given and not left_open(a.probabilities, threshold) for a in answers)
@@ -175,7 +181,7 @@ def _export(options: PredictOptions, members: list[Member]) -> int:
 
 def _calibrate(options: PredictOptions, predictor: Ensemble, items: list[Item]) -> int:
     """Fit each model's own temperature on the labelled clips, and store it beside the model."""
-    answers = labelled(_collect(options, predictor, items), options.label)
+    answers = labelled(list(collect(options, predictor, items)), options.label)
     labels = np.array([label_of(answer.item, options.label) for answer in answers])
     own = own_validation_clips([answer.item for answer in answers], predictor.members)
     for number, member in enumerate(predictor.members):
@@ -204,35 +210,3 @@ def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
         names = members[0].checkpoint.class_names
         items = with_labels(items, read_labels(Path(options.labels), names))
     return items
-
-
-def _predictor(
-    options: PredictOptions,
-    members: list[Member],
-    items: Sequence[Item],
-    device: torch.device,
-    judges: Judges | None = None,
-) -> Ensemble:
-    return Ensemble(
-        members,
-        device,
-        n_views=options.tta,
-        hide=bool(options.report),
-        options=options,
-        blocked=blocked_features(options, members, items),
-        may=judges.may if judges else None,
-        among=shared_classes(items, options.class_map, members[0].checkpoint.class_names),
-    )
-
-
-def _collect(options: PredictOptions, predictor: Ensemble, items: list[Item]) -> list[Answer]:
-    """All answers; what was wrong with an item is a line on stderr as soon as it is known."""
-    answers = []
-    workers = loader_workers(options.num_workers)
-    found = predictor.answers(items, options.batch_size, workers, options.clip_timeout)
-    for answer in found:
-        line = explain(answer, predictor.readings)
-        if line:
-            warn(line)
-        answers.append(answer)
-    return answers

@@ -20,6 +20,7 @@ from emotion.machine import threads
 from emotion.prediction.annotated import check_video, write_video
 from emotion.prediction.answers import shown
 from emotion.prediction.inputs import Item
+from emotion.prediction.notice import notice_of
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.phrases import PHRASE, phrases_of
 from emotion.prediction.plots import draw_timeline
@@ -57,10 +58,13 @@ def write_timelines(options: PredictOptions, predictor: Ensemble, items: Sequenc
         check_video(options.video, items)
     output = Path(options.output)
     class_names = predictor.members[0].checkpoint.class_names
+    notice = notice_of(predictor.members)
     header = ["FileID", "start", "end", "Emotion", *class_names, "modalities"]
+    header += ["notice"] * bool(notice)
     rows, answered = [], 0
     for item, timeline in zip(items, timelines(options, predictor, items), strict=True):
-        rows += _rows(item, timeline, predictor, class_names)
+        own = _rows(item, timeline, predictor, class_names)
+        rows += [[*row, notice] for row in own] if notice else own
         if timeline is not None and any(answer.given for answer in timeline.answers):
             answered += 1
             try:

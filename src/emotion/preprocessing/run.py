@@ -128,6 +128,7 @@ def _describe(store: FeatureStore, corpus: Corpus, settings: dict[str, Any]) -> 
     description = {
         "corpus": wanted.pop("corpus"),
         "class_names": wanted.pop("class_names"),
+        **({"notice": corpus.notice} if corpus.notice else {}),
         "settings": wanted,
         "versions": {name: version(name) for name in (*PACKAGES, *filter(find_spec, EXTRAS))},
     }

@@ -25,6 +25,7 @@ from moviepy import AudioArrayClip, VideoClip
 from tqdm import tqdm
 
 from emotion.errors import UserError
+from emotion.files import write_csv
 from emotion.machine import cores
 from emotion.sample.face import FRAMES_PER_SECOND, FaceScene, render_face
 from emotion.sample.plan import (
@@ -37,13 +38,14 @@ from emotion.sample.plan import (
     best_possible_accuracy,
     plan_clips,
 )
-from emotion.sample.text import say
+from emotion.sample.text import say, sentence
 from emotion.sample.voice import SAMPLE_RATE, STYLES, speak
 from emotion.telling import tell
 
 FORMAT = 1  # of the content: raise it when the same seed no longer gives the same clips
 DURATION = (2.4, 3.6)  # seconds
 SILENCE = (0.2, 0.6)  # seconds before and after the voice
+NOTICE = "trained on generated clips: no knowledge of people"  # goes along with every answer
 UNFINISHED = ".unfinished"  # folder inside DIR for files that are being written
 
 README = """Generated sample corpus, {per_emotion} training clips per emotion, seed {seed}.
@@ -56,6 +58,7 @@ corpus show that the program runs. They are NO EVIDENCE OF ACCURACY on people.
 Layout (QIA2020): {{train,val}}/<FileID>-<integrated>-<face>-<speech>.mp4, test/<FileID>.mp4, and
 <FileID>.npz with `word_embed`, float32 (words, 200), beside each. test_labels.csv (columns FileID,
 Emotion, Face, Speech; Emotion is the integrated one) is for scoring answers on the test split.
+table.csv lists the same clips for `preprocess.py --corpus table`, with labels and sentences.
 
 The face label differs from the integrated one in {face_disagrees:.0%} of the clips,
 the speech label in {speech_disagrees:.0%}; in {words_silent:.0%} the words tell nothing.
@@ -218,6 +221,20 @@ def _write_text(path: Path, text: str) -> None:
     os.replace(unfinished, path)
 
 
+def _write_table(out: Path, clips: Sequence[SampleClip], seed: int) -> None:
+    """The same clips as a table of one's own: labels of every split, and sentences."""
+    heading = ("id", "path", "label", "face_label", "speech_label", "split", "transcript")
+    rows = [
+        (
+            *(clip.file_id, f"{clip.split}/{clip.stem}.mp4"),
+            *(clip.integrated, clip.face, clip.speech, clip.split),
+            sentence(clip.topic, _random(seed, clip, "sentence")),
+        )
+        for clip in clips
+    ]
+    write_csv(out / "table.csv", heading, rows)
+
+
 def _describe(per_emotion: int, seed: int) -> str:
     """Text of README.txt."""
     rows = [("emotion", "face", "voice", "words"), *((e, *cues) for e, cues in CUES.items())]
@@ -239,6 +256,8 @@ def _lay_out(out: Path, clips: Sequence[SampleClip], plan: dict[str, int]) -> No
     tested = (clip for clip in clips if clip.split == "test")
     rows = (f"{clip.file_id},{clip.integrated},{clip.face},{clip.speech}" for clip in tested)
     _write_text(out / "test_labels.csv", "\n".join(["FileID,Emotion,Face,Speech", *rows]) + "\n")
+    _write_table(out, clips, plan["seed"])
+    _write_text(out / "notice.txt", NOTICE + "\n")
     _write_text(out / "README.txt", _describe(plan["clips_per_emotion"], plan["seed"]))
 
 

@@ -1,4 +1,6 @@
-"""Words of the generated sample corpus: embeddings of a made-up vocabulary, without any letters."""
+"""Words of the generated sample corpus: embeddings of a made-up vocabulary, without any letters;
+and sentences, for whoever has a text encoder.
+"""
 
 from functools import cache
 
@@ -11,6 +13,29 @@ SHORTEST, LONGEST = 3, 12  # words a clip
 TOPICAL_SHARE = 0.4  # of the words of a clip that has a topic; at least one
 # The language is the same in every corpus, as that of a published embedding would be.
 VOCABULARY_SEED = 200
+SENTENCES = {
+    "joy": ("What a {} day it was!", "I am so {} that you came.", "We laughed, it was {}."),
+    "threat": ("Keep away, this is {}.", "They shouted, it was {}.", "Stop it, that is {}!"),
+    "loss": ("It is gone, and I feel {}.", "She never came back, how {}.", "All is lost, all {}."),
+    "plain": ("The bus leaves at {}.", "The table stands by the {}.", "Please turn to page {}."),
+    "news": ("Look, a {} out of nowhere!", "I never knew it was a {}.", "Suddenly, a {}!"),
+}
+FILLED_BY = {
+    "joy": ("wonderful", "happy", "lovely", "bright", "great"),
+    "threat": ("dangerous", "terrible", "wrong", "violent", "frightening"),
+    "loss": ("empty", "sad", "lonely", "broken", "miserable"),
+    "plain": ("nine", "window", "seven", "door", "twelve"),
+    "news": ("surprise", "stranger", "miracle", "secret", "visitor"),
+}
+FILLERS = ("Well, you know.", "Let me see now.", "As I said before.", "And so on.", "Yes, yes.")
+
+
+def sentence(topic: str | None, generator: np.random.Generator) -> str:
+    """What a clip's words say in letters; a filler for a clip whose words tell nothing."""
+    if topic is None:
+        return str(generator.choice(FILLERS))
+    form, word = generator.choice(SENTENCES[topic]), generator.choice(FILLED_BY[topic])
+    return f"{generator.choice(FILLERS)} {form.format(word)}"
 
 
 @cache

@@ -13,6 +13,7 @@ import torch
 
 from emotion.errors import first_line
 from emotion.files import write_csv, write_json
+from emotion.models.caption import captioned
 from emotion.models.plots import draw_confusion, draw_curves
 from emotion.paths import HOME
 from emotion.telling import note, say
@@ -79,9 +80,10 @@ class Logbook:
             self.writer.close()
         scored = result.get("test") or result["valid"]
         try:
-            draw_curves(history, result["best_epoch"], self.folder / "curves.png")
-            confusion = np.array(scored["confusion"])
-            draw_confusion(confusion, class_names, self.folder / "confusion.png")
+            with captioned(result.get("notice", "")):
+                draw_curves(history, result["best_epoch"], self.folder / "curves.png")
+                confusion = np.array(scored["confusion"])
+                draw_confusion(confusion, class_names, self.folder / "confusion.png")
         except Exception as error:  # whatever a plotting library makes of a name
             note(f"{self.folder}: a picture is missing ({first_line(error)})")
 

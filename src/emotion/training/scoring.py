@@ -82,6 +82,7 @@ def final_scores(
     model = place(checkpoint.build(), device)
     result: dict[str, Any] = {
         "mode": task.recipe.mode,
+        "notice": task.feature_settings.get("notice", ""),
         "best_checkpoint": str(path),
         "best_epoch": checkpoint.epoch,
         "parameters": count_parameters(model),

@@ -23,7 +23,7 @@ from emotion.data.sampling import EvalBatches, SharedBatches, TrainBatches
 from emotion.errors import UserError
 from emotion.inputs.feature import agree
 from emotion.inputs.store import FeatureStore
-from emotion.models.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from emotion.models.checkpoint import ABOUT, Checkpoint, find_checkpoint, load_checkpoint
 from emotion.models.devices import loader_workers
 from emotion.models.evaluate import to_device
 from emotion.networks.model import (
@@ -66,7 +66,8 @@ class Task:
     @property
     def feature_settings(self) -> dict[str, Any]:
         """What a checkpoint stores of the features."""
-        return {"corpus": self.description["corpus"], **self.description["settings"]}
+        known = {name: self.description[name] for name in ABOUT if name in self.description}
+        return known | self.description["settings"]
 
 
 def build_task(options: TrainOptions) -> Task:

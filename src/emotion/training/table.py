@@ -30,7 +30,7 @@ def table(folder: Path) -> str:
         for row in rows
     ]
     lines[1:1] = ["  ".join("-" * width for width in widths)]
-    return "\n".join([*lines, *_without(paths, folder)])
+    return "\n".join([*lines, *_without(paths, folder), *_notices(paths)])
 
 
 def _scores(path: Path) -> dict:
@@ -59,6 +59,12 @@ def _number(score: float | dict[str, float] | None) -> str:
     if isinstance(score, dict):
         return f"{score['mean']:.3f} ± {score['std']:.3f}"
     return f"{score:.3f}"
+
+
+def _notices(paths: list[Path]) -> list[str]:
+    """What has to be known of models of some corpora."""
+    found = (read_scores(path).get("notice", "") for path in paths)
+    return [f"notice: {line}" for line in dict.fromkeys(found) if line]
 
 
 def _without(paths: list[Path], folder: Path) -> list[str]:
