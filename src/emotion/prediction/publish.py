@@ -137,9 +137,11 @@ def _scores(folder: Path) -> dict[str, Any]:
     """Of a finished run, on validation and test; of a refit, which learnt the validation clips, on
     test: the run above it tells.
     """
-    parts = ("valid", "test") if (folder / RESULT).is_file() else ("test",)
     path = next((p / RESULT for p in (folder, folder.parent) if (p / RESULT).is_file()), None)
     result = read_json(path, "train it again", dict) if path else {}
+    parts = ("valid", "test")
+    if path and path.parent != folder:
+        result, parts = result.get(folder.name, {}), ("test",)
     return {
         part: {name: result[part][name] for name in SCORES if name in result[part]}
         for part in parts
