@@ -1,14 +1,14 @@
-"""Answers to files: the CSV that is handed in."""
+"""Answers to files: the table that is handed in."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from emotion.files import write_csv
 from emotion.prediction.abstain import Threshold, left_open
 from emotion.prediction.predictor import Answer, present
 from emotion.prediction.reading import Reading
+from emotion.prediction.tables import write_table
 
 
 def write_answers(
@@ -35,7 +35,7 @@ def write_answers(
         numbers = shown(answer.probabilities) if probabilities else []
         there = present(answer.record, readings) if answer.given else []
         rows.append([answer.item.clip.id, emotion, *numbers, " ".join(there), *further.values()])
-    write_csv(path, header, rows)
+    write_table(path, header, rows)
 
 
 def shown(probabilities: np.ndarray) -> list[str]:

@@ -46,7 +46,11 @@ class PredictOptions:
         type=str,
     )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
-    output: str = flag("predictions.csv", "the answers: FileID,Emotion,modalities", "what")
+    output: str = flag(
+        "predictions.csv",
+        "the answers: FileID,Emotion,modalities; .json and .parquet by its ending",
+        "what",
+    )
 
     probabilities: bool = flag(False, "add a column per class", "answers")
     abstain: float = flag(

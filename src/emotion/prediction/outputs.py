@@ -12,6 +12,7 @@ from emotion.prediction.inputs import Item
 from emotion.prediction.members import Member
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.report import NUMBERS, TEMPLATE
+from emotion.prediction.tables import check_table
 from emotion.prediction.timeline import picture_path
 
 
@@ -25,6 +26,8 @@ def check_outputs(
         OSError: its folder cannot be written to.
     """
     inputs = {key for path in _inputs(options, members, items) if (key := _key(path))}
+    if not options.export and not options.calibrate:
+        check_table(Path(options.output))
     folders = set()
     for flag, path in _outputs(options, members, items):
         _check_place(flag, path, inputs)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from emotion import registry
 from emotion.emotions import full_names
 from emotion.errors import UserError, first_line
-from emotion.files import LONGEST_NAME, write_csv
+from emotion.files import LONGEST_NAME
 from emotion.inputs.extraction import extraction_of
 from emotion.inputs.video import MediaError
 from emotion.machine import threads
@@ -28,6 +28,7 @@ from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, crew_of, reader_here
 from emotion.prediction.recording import Recording, Span, WindowReader, read_recording, spans_of
 from emotion.prediction.scenes import scene_of_recording
+from emotion.prediction.tables import write_table
 from emotion.telling import printable
 from emotion.workers import Lost, in_order
 
@@ -71,7 +72,7 @@ def write_timelines(options: PredictOptions, predictor: Ensemble, items: Sequenc
                 _draw(timeline, item, class_names, picture_path(output, item), options.window)
             except (OSError, ValueError) as error:  # the answers are worth more than a picture
                 warn(f"{item.name}: its picture is missing ({first_line(error)})")
-        write_csv(output, header, rows)  # after each file: what is done is there
+        write_table(output, header, rows)  # after each file: what is done is there
         if options.video and timeline is not None:
             _film(timeline, item, class_names, options)
     return answered
