@@ -174,7 +174,8 @@ def test_every_emodb_emotion_has_a_class():
     ],
 )
 def test_a_name_of_the_scheme_says_who_speaks_and_the_emotion(corpus, stem, speaker, emotion):
-    assert corpus.parse_name(stem) == Named(stem, speaker, Labels(emotion, emotion, emotion))
+    found = corpus.parse_name(stem)._replace(sex="")
+    assert found == Named(stem, speaker, Labels(emotion, emotion, emotion))
 
 
 @pytest.mark.parametrize(

@@ -84,12 +84,13 @@ def _load_split(folder: Path, split: str) -> list[Clip]:
 
 
 def _load_clip(path: Path, split: str, tables: dict[str, dict[str, int]]) -> Clip:
-    identifier, _, labels, _ = parse_name(path.stem)
+    name = parse_name(path.stem)
+    labels = name.labels
     if labels == Labels():
-        labels = Labels(**{kind: table.get(identifier) for kind, table in tables.items()})
-    text = path.with_name(f"{identifier}.npz")
+        labels = Labels(**{kind: table.get(name.id) for kind, table in tables.items()})
+    text = path.with_name(f"{name.id}.npz")
     return Clip(
-        id=identifier,
+        id=name.id,
         stem=path.stem,
         path=path,
         split=split,
