@@ -85,7 +85,10 @@ def _usable(folder: Path, options: Any, device: torch.device) -> list[Member]:
     """The model, where its features can be made here: its encoder is fetched, or lies somewhere."""
     members = load_members([str(folder)], device, temperature=not options.calibrate)
     if not options.split:
-        blocked_features(options, members, [])
+        try:
+            blocked_features(options, members, [])
+        except UserError as error:
+            raise UserError(f"{error}; give its folder here by --encoders FOLDER") from error
     _introduce(members)
     return members
 
