@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from tqdm import tqdm
@@ -85,6 +85,11 @@ def open_model(path: Path) -> Model:
         )
         model = Model(path, session, list(names), dict(settings), restore_reading(described))
         check_ends(model)
+    except UserError as error:
+        raise UserError(
+            f"{path}: reads features that an extension brings; name its file in the environment: "
+            f"{registry.EXTENSIONS}=FILE.py"
+        ) from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path}: does not say what it reads; give a model that predict.py --export wrote"
@@ -184,13 +189,21 @@ def feed(sample: Sample) -> dict[str, np.ndarray]:
     return fed
 
 
+class Parser(argparse.ArgumentParser):
+    """Says a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """What ``run`` prints."""
+        raise UserError(f"{message}; see --help")
+
+
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="what predict.py --export wrote")
-    parser.add_argument("clips", nargs="*", help="sound files, or FileIDs of --features; all of it")
+    parser.add_argument(
+        "clips", nargs="*", default=[], help="sound files; of --features FileIDs, all without"
+    )
     parser.add_argument("--features", type=Path, help="folder that preprocess.py made")
     parser.add_argument("--split", default="test", help="of --features (default: %(default)s)")
     return parser.parse_intermixed_args()

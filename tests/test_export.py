@@ -37,18 +37,23 @@ def exported(weights, folder):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
-def example(folder, *given):
-    """``examples/onnx_predict.py`` in a process in which torch cannot be imported."""
+def without_torch(folder, *given):
+    """Python in a process in which torch cannot be imported."""
     hidden = folder / "hidden"
     hidden.mkdir(exist_ok=True)
     (hidden / "torch.py").write_text("raise ImportError('no torch here')")
     return subprocess.run(
-        [sys.executable, "examples/onnx_predict.py", *map(str, given)],
+        [sys.executable, *map(str, given)],
         cwd=HOME,
-        env={**os.environ, "PYTHONPATH": str(hidden)},
+        env={**os.environ, "PYTHONPATH": f"{hidden}{os.pathsep}src"},
         capture_output=True,
         text=True,
     )
+
+
+def example(folder, *given):
+    """``examples/onnx_predict.py`` there."""
+    return without_torch(folder, "examples/onnx_predict.py", *given)
 
 
 def answers(done):
@@ -113,6 +118,18 @@ def test_every_mode_answers_as_torch_does(tmp_path, monkeypatch, capsys, mode, o
     assert done.stderr.startswith("warning: test00")
 
 
+def test_all_stored_features_are_read_without_torch(tmp_path):
+    read = (
+        "from emotion import registry\n"
+        "for name in registry.FEATURES:\n"
+        "    module = registry.load('FEATURES', name)\n"
+        "    feature = registry.feature(name + 'some' * name.endswith(registry.FAMILY))\n"
+        "    feature.reader(registry.options_class(module)(), (3,))\n"
+    )
+    done = without_torch(tmp_path, "-c", read)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_sound_file_needs_no_torch(tmp_path):
     """The real EfficientNet-B0."""
     weights = make_checkpoint(tmp_path, "speech", features=PLAIN)
@@ -170,6 +187,7 @@ def test_what_does_not_fit_is_refused_in_a_line(text_model, tmp_path):
     model, features = text_model / "model.onnx", text_model / "features"
     assert "give --features FOLDER" in refused(example(tmp_path, model, "clip.wav"))
     assert "nothing to answer" in refused(example(tmp_path, model))
+    assert "required: model; see --help" in refused(example(tmp_path))
     nobody = example(tmp_path, model, "--features", features, "stranger")
     assert "has no clip stranger" in refused(nobody)
     other = example(tmp_path, model, "--features", features, "--split", "val")
@@ -179,6 +197,15 @@ def test_what_does_not_fit_is_refused_in_a_line(text_model, tmp_path):
     for name, wanted in (("torn", "damaged, or no ONNX model"), ("gone", "no such file")):
         done = example(tmp_path, tmp_path / f"{name}.onnx", "--features", features)
         assert f"{name}.onnx: {wanted}" in refused(done)
+
+
+def test_a_model_of_an_extension_names_the_mend(text_model, tmp_path):
+    model = onnx.load(text_model / "model.onnx")
+    (said,) = [one for one in model.metadata_props if one.key == "recipe"]
+    said.value = said.value.replace('"feature": "text"', '"feature": "pose"')
+    onnx.save(model, tmp_path / "pose.onnx")
+    done = example(tmp_path, tmp_path / "pose.onnx", "--features", text_model / "features")
+    assert "EMOTION_EXTEND=FILE.py" in refused(done)
 
 
 @pytest.mark.parametrize(
