@@ -16,11 +16,11 @@ from emotion.prediction.options import PredictOptions
 from emotion.prediction.run import predict
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
-from emotion.sample.corpus import generate
 from emotion.training.options import TrainOptions
 from emotion.training.run import train
 from tests.documents import PAGES, commands
 from tests.features import make_features
+from tests.samples import generate_few
 
 OPTIONS = {"preprocess": PreprocessOptions, "train": TrainOptions, "predict": PredictOptions}
 COMMANDS = commands()
@@ -111,9 +111,9 @@ def test_links_lead_somewhere_and_flags_in_the_text_are_flags(page):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with qia2020/ (generated), and features/ that are made up, one clip a class."""
+    """A folder with qia2020/ (generated), and features/ that are made up."""
     home = tmp_path_factory.mktemp("home")
-    generate(home / "qia2020", clips_per_emotion=1, seed=0)
+    generate_few(home / "qia2020")
     make_features(home / "features", clips={"train": 14, "val": 7}, text_dim=200)
     return home
 
@@ -179,7 +179,7 @@ def test_the_readmes_preprocessing_and_answers_run_as_typed(home, trained, monke
     assert (home / "report" / "report.html").is_file()
     handed_in = [_moved(home, word) for word in handed_in]
     assert run(home, "predict", handed_in) == 0
-    assert len((home / "predictions.csv").read_text().splitlines()) == 1 + 14
+    assert len((home / "predictions.csv").read_text().splitlines()) == 1 + 2
     clip = next((home / "qia2020" / "test").glob("*.mp4"))
     for words in of_readme("predict", "--input"):
         if "--weights" in words:
