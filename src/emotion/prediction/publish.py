@@ -5,6 +5,7 @@ name. ``README.md`` and ``LICENSE`` beside the model are written by hand.
 """
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from emotion.models.checkpoint import (
     save_checkpoint,
 )
 from emotion.paths import HOME
+from emotion.prediction.calibration import calibration_path
 from emotion.prediction.published import CARD, TOLD, introduction, read_card
 from emotion.recipe import describe
 from emotion.telling import say
@@ -62,6 +64,8 @@ def publish(given: str, folder: Path, encoders: Sequence[str] = (), **texts: Any
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(folder / PUBLISHED, content)
     write_json(folder / CARD, card)
+    if (fitted := calibration_path(path)).is_file():
+        shutil.copyfile(fitted, calibration_path(folder / PUBLISHED))
     return folder / PUBLISHED
 
 
