@@ -14,9 +14,10 @@ from emotion.models.plots import save
 from emotion.prediction.run import predict
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
-from emotion.sample.corpus import NOTICE, generate
+from emotion.sample.corpus import NOTICE
 from emotion.training.table import table
 from tests.prediction import options_of, rows_of, slim
+from tests.samples import generate_few
 from tests.training.runs import run_of
 
 
@@ -24,7 +25,7 @@ from tests.training.runs import run_of
 def home(tmp_path_factory):
     """A small sample corpus, its features, and a run on its words."""
     home = tmp_path_factory.mktemp("home")
-    generate(home / "sample", clips_per_emotion=1, seed=0)
+    generate_few(home / "sample")
     options = PreprocessOptions(
         data_dir=str(home / "sample"),
         features_dir=str(home / "features"),

@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 
 import pytest
 
@@ -32,6 +34,17 @@ def test_beside_the_scripts_folders_are_theirs_and_elsewhere_those_of_the_caller
     shutil.copytree(HOME / "src" / "emotion", site / "emotion")
     (tmp_path / "work").mkdir()
     assert python(home, site, tmp_path / "work") == str(tmp_path / "work")
+
+
+def test_the_wheel_has_a_name_and_the_commands_that_it_brings_are_there():
+    project = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
+    assert project["name"] == "multimodal-emotion"
+    assert set(project["scripts"]) == {"emotion-preprocess", "emotion-train", "emotion-predict"}
+    for target in project["scripts"].values():
+        module, name = target.split(":")
+        code = f"import sys; sys.argv = ['x', '--help']; from {module} import {name}; {name}()"
+        assert python(code, HOME / "src", HOME).startswith("usage: x")
+        assert callable(getattr(import_module(module), name))
 
 
 def test_a_predictor_answers_as_the_script_does(tmp_path, monkeypatch):

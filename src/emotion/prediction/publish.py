@@ -5,6 +5,7 @@ name. ``README.md`` and ``LICENSE`` beside the model are written by hand.
 """
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from emotion.models.checkpoint import (
     save_checkpoint,
 )
 from emotion.paths import HOME
+from emotion.prediction.calibration import calibration_path
 from emotion.prediction.published import CARD, TOLD, introduction, read_card
 from emotion.recipe import describe
 from emotion.telling import say
@@ -62,6 +64,8 @@ def publish(given: str, folder: Path, encoders: Sequence[str] = (), **texts: Any
     folder.mkdir(parents=True, exist_ok=True)
     save_checkpoint(folder / PUBLISHED, content)
     write_json(folder / CARD, card)
+    if (fitted := calibration_path(path)).is_file():
+        shutil.copyfile(fitted, calibration_path(folder / PUBLISHED))
     return folder / PUBLISHED
 
 
@@ -83,27 +87,29 @@ def _fits(value: Tensor) -> bool:
 def name_encoders(
     checkpoint: Checkpoint, encoders: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the features were made with, encoders by their public names; and these, by feature.
+    """What the features were made with, frozen networks by their public names; and these, by
+    setting. Features that the model does not read are left out.
 
     Raises:
-        UserError: of an encoder only a folder of this machine is known.
+        UserError: of a network only a folder of this machine is known.
     """
-    features, named = dict(checkpoint.features), {}
+    features, named = {}, {}
     public = {Path(name).name: name for name in encoders}
     read = {part.feature for part in checkpoint.recipe.parts}
-    for feature, made in checkpoint.features.items():
-        base = feature.partition(registry.COPY)[0]
-        if not isinstance(made, dict) or SOURCE not in made:
+    for name, made in checkpoint.features.items():
+        of = name.partition(registry.COPY)[0]
+        if registry.family_of(of) and of not in read:
             continue
-        source = public.get(Path(made[SOURCE]).name, made[SOURCE])
-        if base in read and Path(source).is_absolute():
-            raise UserError(
-                f"{checkpoint.path}: reads {base} of {source}, a folder of this machine; give its "
-                "public name: --encoders openai/whisper-base"
-            )
-        features[feature] = made | {SOURCE: source}
-        if feature in read:
-            named[feature] = source
+        features[name] = made
+        if isinstance(made, dict) and SOURCE in made:
+            source = public.get(Path(made[SOURCE]).name, made[SOURCE])
+            if Path(source).is_absolute():
+                raise UserError(
+                    f"{checkpoint.path}: reads {of} of {source}, a folder of this machine; give "
+                    "its public name: --encoders openai/whisper-base"
+                )
+            features[name] = made | {SOURCE: source}
+            named[of] = source
     return features, named
 
 
