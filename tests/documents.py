@@ -11,7 +11,7 @@ PAGES = [
     *sorted((HOME / "docs").glob("*.md")),
     *sorted((HOME / "recipes").glob("*.md")),
 ]
-FENCE = re.compile(r"^```(?:bash|sh)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("python", "python3", "torchrun", "pip", "make", "PYTHONPATH=src", "source", "emotion-")
 
 
@@ -37,7 +37,9 @@ def commands() -> list[Command]:
     """Every command in a block of code, in the order of the pages."""
     found = []
     for page in PAGES:
-        for block in FENCE.findall(page.read_text(encoding="utf-8")):
+        for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
+            if language not in ("", "bash", "sh"):
+                continue
             for line in block.replace("\\\n", " ").splitlines():
                 for part in line.split(" && "):
                     if part.strip().startswith(PROGRAMS):

@@ -101,7 +101,7 @@ def test_the_fourth_modality_is_trained_fused_scored_and_told_of(logs):
 
 
 def test_clips_nobody_has_seen_are_answered_reported_and_exported(corpus, logs, tmp_path):
-    flags = ["--weights", logs / "multimodal" / "default", "--threads", 1]
+    flags = ["--weights", logs / "multimodal" / "default"]
     output, report = tmp_path / "answers.csv", tmp_path / "report"
     given = ["--input", corpus / "val", "--output", output, "--report", report]
     run("predict.py", *flags, *given, "--num_workers", 2, "--probabilities")

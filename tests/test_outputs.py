@@ -17,7 +17,7 @@ from tests.prediction import PLAIN, TEXT_DIM, make_checkpoint, options_of, slim
 def no_work(monkeypatch):
     """What is refused is refused before any clip is read."""
     slim(monkeypatch)
-    monkeypatch.setattr(run, "_collect", lambda *_: pytest.fail("the work was started"))
+    monkeypatch.setattr(run, "collect", lambda *_: pytest.fail("the work was started"))
     monkeypatch.setattr(run, "write_timelines", lambda *_: pytest.fail("the work was started"))
     monkeypatch.setattr(run, "export", lambda *_: pytest.fail("the work was started"))
 

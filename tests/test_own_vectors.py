@@ -138,7 +138,7 @@ def test_what_is_added_to_the_table_is_taken_up_later(folder):
 @pytest.mark.parametrize("fusion", ["concat", "aligned", "decoder"])
 def test_three_modalities_of_own_vectors_are_fused_and_answered(fusion, folder, tmp_path):
     store = preprocessed(folder)
-    given = {f"{name}_features": "vectors" for name in ("speech", "face", "text")}
+    given = {"features": ["vectors"]}
     given |= {"speech_model": "mlp", "face_model": "attention_lstm", "text_model": "linear"}
     run = run_of(store.root, tmp_path, "multimodal", n_epoch=1, fusion=fusion, lam=0.0, **given)
     answers = answers_of(run, tmp_path, features_dir=str(store.root), split="test")

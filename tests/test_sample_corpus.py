@@ -156,6 +156,7 @@ class TestFiles:
     def test_layout(self, corpus):
         assert sorted(contents(corpus)) == [
             "README.txt",
+            "notice.txt",
             "plan.json",
             "test/00003.mp4",
             "test/00003.npz",

@@ -193,7 +193,7 @@ def test_each_condition_has_its_own_answers_and_no_change_is_none(tmp_path, monk
 
 
 def test_a_threshold_leaves_open_what_is_below_it(run):
-    members = load_members([str(run[1])], False, False, "", "cpu")
+    members = load_members([str(run[1])], "cpu", temperature=False)
     chosen = choose_threshold(0.0, members, "integrated")
     assert chosen.coverage == 1.0
     sure = chosen._replace(confidence=0.7)

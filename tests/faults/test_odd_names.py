@@ -171,7 +171,7 @@ def test_a_reader_that_is_killed_costs_its_clip(tmp_path, tally):
     weights = make_checkpoint(tmp_path, "speech", speech_model="efficientnet_small", features=PLAIN)
     output = tmp_path / "answers.csv"
     command = ["predict.py", "--weights", str(weights), "--input", str(clips), "--output"]
-    command += [str(output), "--num_workers", "1", "--threads", "1"]
+    command += [str(output), "--num_workers", "1"]
     process = started(command)
     deadline = time.monotonic() + 90
     killed = False
@@ -208,7 +208,7 @@ def test_a_terminal_of_ascii_and_a_name_of_hangul(tmp_path, tally):
     weights = make_checkpoint(tmp_path, "text")
     command = ["predict.py", "--weights", str(weights), "--split", "test", "--features_dir"]
     command += [str(tmp_path / "features"), "--output", str(tmp_path / "답.csv"), "--num_workers"]
-    command += ["0", "--threads", "1"]
+    command += ["0"]
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "PYTHONUTF8": "0"}
     process = started(command, env=environment)
     out, said = process.communicate(timeout=120)
@@ -224,7 +224,7 @@ def test_streams_that_are_closed(tmp_path, tally, closed):
     weights = make_checkpoint(tmp_path, "text")
     output = tmp_path / "answers.csv"
     command = f"{sys.executable} predict.py --weights {weights} --split test --num_workers 0"
-    command += f" --threads 1 --features_dir {tmp_path / 'features'} --output {output} {closed}"
+    command += f" --features_dir {tmp_path / 'features'} --output {output} {closed}"
     done = subprocess.run(["bash", "-c", command], cwd=HOME, capture_output=True, text=True)
     tally("streams")
     assert (done.returncode, len(rows_of(output))) == (0, 3)

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from emotion.errors import UserError, first_line
 from emotion.inputs.spoken import Spoken, Word, cleaned
+from emotion.lazy import Lazy
 
 FLAG = "--transcribe"
+torch = Lazy("torch")  # stored words are read without
 WEIGHTS = "model.bin"  # of a folder that holds a Whisper
 FILES = f"{WEIGHTS}, config.json and tokenizer.json"
 AUTO = "auto"  # the language that is heard

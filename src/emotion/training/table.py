@@ -63,8 +63,9 @@ def _number(score: float | dict[str, float] | None) -> str:
 
 def _notices(paths: list[Path]) -> list[str]:
     """What has to be known of models of some corpora."""
-    found = (read_scores(path).get("notice", "") for path in paths)
-    return [f"notice: {line}" for line in dict.fromkeys(found) if line]
+    found = [read_scores(path).get("notice", "") for path in paths]
+    lines = dict.fromkeys(line for line in found if isinstance(line, str) and line)
+    return [f"notice: {line}" for line in lines]
 
 
 def _without(paths: list[Path], folder: Path) -> list[str]:
