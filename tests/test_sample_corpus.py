@@ -158,6 +158,7 @@ class TestFiles:
             "README.txt",
             "notice.txt",
             "plan.json",
+            "table.csv",
             "test/00003.mp4",
             "test/00003.npz",
             "test_labels.csv",
