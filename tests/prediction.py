@@ -59,7 +59,7 @@ def make_checkpoint(
 
 def options_of(weights, folder, **flags):
     weights = weights if isinstance(weights, list) else [weights]
-    settings = {"output": str(folder / "answers.csv"), "num_workers": 0, "threads": 1, **flags}
+    settings = {"output": str(folder / "answers.csv"), "num_workers": 0, **flags}
     return PredictOptions(weights=[str(w) for w in weights], **settings)
 
 

@@ -15,7 +15,7 @@ from emotion.errors import UserError
 from emotion.paths import HOME
 from emotion.prediction.inputs import find_items
 from emotion.prediction.members import load_members
-from emotion.prediction.predictor import Predictor
+from emotion.prediction.predictor import Ensemble
 from emotion.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
@@ -42,9 +42,9 @@ def exported(weights, folder):
 
 def session_answers(session, weights, items_folder, split="test"):
     """onnxruntime's answers to the clips of a split, one at a time, from what torch reads."""
-    members = load_members([str(weights)], False, True, "", torch.device("cpu"))
+    members = load_members([str(weights)], torch.device("cpu"))
     items = find_items([], split, str(items_folder), members)
-    reader = Predictor(members, torch.device("cpu")).reader(items)
+    reader = Ensemble(members, torch.device("cpu")).reader(items)
     names = [one.name for one in session.get_inputs()]
     answers = {}
     for number, item in enumerate(items):

@@ -589,11 +589,11 @@ def test_a_network_that_has_moved_is_given_again(store, corpus, networks, tmp_pa
         with pytest.raises(UserError, match=r"tiny\.onnx: no such file.*wants that"):
             answers(run, tmp_path, "none", input=files)
         shutil.copy(hidden, moved)
-        (again,) = answers(run, tmp_path, "again", input=files, face_encoder=[moved])
+        (again,) = answers(run, tmp_path, "again", input=files, encoders=[moved])
         make_onnx(tmp_path / "tiny.onnx", named="embedding", seed=3)
         open_network.cache_clear()
         with pytest.raises(UserError, match="is not the encoder that face:tiny was made with"):
-            answers(run, tmp_path, "other", input=files, face_encoder=[moved])
+            answers(run, tmp_path, "other", input=files, encoders=[moved])
     finally:
         os.rename(hidden, networks["tiny"])
     assert first == again

@@ -74,7 +74,7 @@ def test_speakers_of_two_corpora_are_never_taken_for_one(folders, run):
     """Both have speakers 00 to 03; who is tested here was trained on there, as somebody else."""
     own, other, _ = folders
     checkpoint = load_checkpoint(best_checkpoint(run))
-    members = load_members([str(run)], False, False, "", "cpu")
+    members = load_members([str(run)], "cpu", temperature=False)
     tested = json.loads((run / "config.json").read_text())["resolved"]["speakers"]["test"]
     assert not checkpoint.trained_on(tested, "own")
     assert checkpoint.trained_on(["00", "99"], "other") == {"00"}

@@ -119,7 +119,7 @@ def test_a_temperature_is_fitted_on_each_models_own_validation_clips(experiment,
 def test_whom_to_ask(experiment):
     features, folder = experiment
     weights = [str(folder / f"fold_{fold}_valid_fold_1") for fold in (1, 2)]
-    members = load_members(weights, False, False, "", CPU)
+    members = load_members(weights, CPU, temperature=False)
     items = find_items([], "all", str(features), members)
     judges = judges_of(items, members, scored=True)
     standing = judges.standing
@@ -134,14 +134,14 @@ def test_whom_to_ask(experiment):
 def test_another_corpus_has_other_speakers(experiment):
     """Speaker 03 of one corpus is nobody of another's."""
     features, folder = experiment
-    members = load_members([str(folder / "fold_1_valid_fold_1")], False, False, "", CPU)
+    members = load_members([str(folder / "fold_1_valid_fold_1")], CPU, temperature=False)
     items = [i._replace(corpus="emodb") for i in find_items([], "all", str(features), members)]
     assert (judges_of(items, members, True).standing == Standing.NEW).all()
 
 
 def test_an_older_checkpoint_does_not_say(experiment):
     features, folder = experiment
-    members = load_members([str(folder / "fold_1_valid_fold_1")], False, False, "", CPU)
+    members = load_members([str(folder / "fold_1_valid_fold_1")], CPU, temperature=False)
     items = find_items([], "all", str(features), members)
     silent = [m.__class__(**vars(m) | {"checkpoint": without_met(m.checkpoint)}) for m in members]
     judges = judges_of(items, silent, True)

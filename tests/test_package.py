@@ -41,12 +41,18 @@ def test_a_predictor_answers_as_the_script_does(tmp_path, monkeypatch):
     clips.mkdir()
     for name in ("one", "two"):
         write_clip(clips / f"{name}.wav", None, tone(0.8, 300) + noise(0.8))
-    predictor = Predictor.load(str(weights), device="cpu")
+    predictor = Predictor(weights, device="cpu")
     found = predictor.predict(clips)
     rows = answers_of(weights, tmp_path, input=[str(clips)], probabilities=True)
     for answer, row in zip(found, rows, strict=True):
-        assert answer.item.clip.id == row["FileID"]
-        assert list(answer.probabilities) == pytest.approx(probabilities_of(row), abs=1e-6)
-        assert predictor.class_names[answer.probabilities.argmax()] == row["Emotion"]
+        assert answer.path.stem == row["FileID"]
+        assert list(answer.probabilities.values()) == pytest.approx(probabilities_of(row), abs=1e-6)
+        assert (answer.emotion, answer.modalities) == (row["Emotion"], ("speech",))
+        assert (answer.start, round(answer.end, 1)) == (0.0, 0.8)
+    one = predictor.predict(clips / "one.wav")
+    assert one == found[0]
+    windows = predictor.timeline(clips / "one.wav", window=0.5, hop=0.1)
+    assert [round(part.start, 1) for part in windows] == [0.0, 0.1, 0.2, 0.3]
+    assert set(windows[0].probabilities) == set(predictor.class_names)
     with pytest.raises(UserError, match="no such file or folder"):
         predictor.predict(tmp_path / "nothing")

@@ -18,7 +18,7 @@ from emotion.metrics import join
 from emotion.paths import HOME
 from emotion.prediction.inputs import find_items
 from emotion.prediction.members import load_members
-from emotion.prediction.predictor import Predictor
+from emotion.prediction.predictor import Ensemble
 from emotion.prediction.run import predict
 from emotion.preprocessing.run import PreprocessOptions, preprocess
 from tests.features import make_features
@@ -120,7 +120,7 @@ def test_the_file_id_is_the_corpus_own(media, tmp_path):
     folder.mkdir()
     for name in ("00007-hap-neu-sad.mp4", "00006-3.mp4", "00008.mp4"):
         shutil.copy(media / "00002.mp4", folder / name)
-    members = load_members([str(weights)], False, True, "", CPU)
+    members = load_members([str(weights)], CPU)
     items = find_items([str(folder)], "", "", members)
     assert [item.clip.id for item in items] == ["00006", "00007", "00008"]
     assert items[1].clip.labels == (0, 5, 4)
@@ -135,7 +135,7 @@ def test_a_ravdess_name_is_its_own_id_and_label(media, tmp_path):
     weights = make_checkpoint(tmp_path, "speech", class_names=names, features=corpus)
     path = tmp_path / "03-01-05-01-02-01-07.wav"
     shutil.copy(media / "00005.wav", path)
-    members = load_members([str(weights)], False, True, "", CPU)
+    members = load_members([str(weights)], CPU)
     (item,) = find_items([str(path)], "", "", members)
     assert (item.clip.id, item.clip.labels.integrated) == (path.stem, 4)
 
@@ -204,18 +204,19 @@ def test_processes_that_read_change_nothing(media, tmp_path):
 
 
 def test_embeddings_are_made_by_the_weights_of_the_training(
-    media, vggface_weights, tmp_path, capsys
+    media, vggface_weights, tmp_path, monkeypatch
 ):
     marked = {**PLAIN, "vggface": fingerprint(vggface_weights)}
     weights = make_checkpoint(tmp_path, "face", features=marked)
     flags = {"input": [str(media / "00001.mp4")], "probabilities": True}
-    (row,) = answers_of(weights, tmp_path, vggface_weights=str(vggface_weights), **flags)
+    (row,) = answers_of(weights, tmp_path, encoders=[str(vggface_weights)], **flags)
     assert row["modalities"] == "face"
     other = make_checkpoint(tmp_path, "face", seed=1, features={**PLAIN, "vggface": "00ff"})
     with pytest.raises(UserError, match="is not the file that"):
-        answers_of(other, tmp_path, vggface_weights=str(vggface_weights), **flags)
-    with pytest.raises(UserError, match="reads VGG-Face embeddings; give --vggface_weights"):
-        answers_of(other, tmp_path, vggface_weights="none", **flags)
+        answers_of(other, tmp_path, encoders=[str(vggface_weights)], **flags)
+    monkeypatch.setattr("emotion.frozen.vggface.find_weights", lambda _: None)
+    with pytest.raises(UserError, match="reads VGG-Face embeddings; give its weights: --encoders"):
+        answers_of(other, tmp_path, **flags)
 
 
 # -- the same answer, however it is asked ----------------------------------------------------------
@@ -223,9 +224,9 @@ def test_embeddings_are_made_by_the_weights_of_the_training(
 
 def test_the_same_answer_alone_together_and_in_any_order(features, tmp_path):
     weights = make_checkpoint(tmp_path, "multimodal", fusion="aligned")
-    members = load_members([str(weights)], False, True, "", CPU)
+    members = load_members([str(weights)], CPU)
     items = find_items([], "test", str(features), members)
-    predictor = Predictor(members, CPU)
+    predictor = Ensemble(members, CPU)
 
     def ask(items, batch_size):
         answers = predictor.answers(items, batch_size, 0)
@@ -265,21 +266,7 @@ def test_models_of_other_classes_are_refused(tmp_path):
     first = make_checkpoint(tmp_path, "text")
     second = make_checkpoint(tmp_path, "text", seed=1, class_names=EMOTIONS[:5])
     with pytest.raises(UserError, match="an ensemble wants one list"):
-        load_members([str(first), str(second)], False, True, "", CPU)
-
-
-def test_averaged_weights_are_the_mean_of_a_run(tmp_path):
-    first = make_checkpoint(tmp_path, "text", seed=0)
-    second = make_checkpoint(tmp_path, "text", seed=1)
-    shutil.move(second, first.parent / "4_best_0.9000.pth")
-    (member,) = load_members([str(first.parent)], True, True, "", CPU)
-    states = [torch.load(p, weights_only=True)["model"] for p in first.parent.glob("*.pth")]
-    assert len(states) == 2
-    for name, value in member.model.state_dict().items():
-        torch.testing.assert_close(value, (states[0][name] + states[1][name]) / 2)
-    other = make_checkpoint(tmp_path, "text", seed=2, hidden=4)
-    with pytest.raises(UserError, match="wants the checkpoints of one run"):
-        load_members([str(first), str(other)], True, True, "", CPU)
+        load_members([str(first), str(second)], CPU)
 
 
 # -- views ----------------------------------------------------------------------------------------
@@ -287,13 +274,13 @@ def test_averaged_weights_are_the_mean_of_a_run(tmp_path):
 
 def test_tta_averages_the_views(features, tmp_path):
     weights = make_checkpoint(tmp_path, "speech", speech_frames=32)
-    members = load_members([str(weights)], False, True, "", CPU)
+    members = load_members([str(weights)], CPU)
     items = find_items([], "test", str(features), members)
     items = [i for i in items if i.record.state("speech") == "ok" and i.record.fact("frames") > 40][
         :3
     ]
-    several = Predictor(members, CPU, n_views=4)
-    one = Predictor(members, CPU)
+    several = Ensemble(members, CPU, n_views=4)
+    one = Ensemble(members, CPU)
     for number, answer in enumerate(several.answers(items, 2, 0)):
         views = several.reader(items)[number].samples[0]
         assert len(views) == 4
@@ -355,7 +342,7 @@ def test_the_script_says_it_in_one_line(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_inputs_that_are_none_are_refused(features, media, tmp_path):
+def test_inputs_that_are_none_are_refused(features, media, tmp_path, monkeypatch):
     weights = make_checkpoint(tmp_path, "text")
     assert "no such file or folder" in refusal(weights, tmp_path, input=["nowhere"])
     assert "nothing to answer" in refusal(weights, tmp_path)
@@ -365,7 +352,10 @@ def test_inputs_that_are_none_are_refused(features, media, tmp_path):
     flags = {"features_dir": str(features), "split": "val"}
     assert "has no split val, only test" in refusal(weights, tmp_path, **flags)
     assert "holds no features" in refusal(weights, tmp_path, split="test", features_dir=str(empty))
-    missing = refusal("logs/speech/nowhere", tmp_path, logs_dir=str(tmp_path))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "logs").symlink_to(tmp_path)
+    monkeypatch.setattr("emotion.prediction.members.HOME", tmp_path / "home")
+    missing = refusal("logs/speech/nowhere", tmp_path)
     assert "no such checkpoint or run folder" in missing
     assert str(weights) in missing
     several = refusal(str(weights.parent.parent), tmp_path)

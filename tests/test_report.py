@@ -19,7 +19,7 @@ from emotion.prediction.attention import attention_over_time
 from emotion.prediction.calibration import calibration_path, fit_temperature, read_temperature
 from emotion.prediction.inputs import find_items
 from emotion.prediction.members import load_members
-from emotion.prediction.predictor import Predictor
+from emotion.prediction.predictor import Ensemble
 from emotion.prediction.reading import Reading
 from emotion.prediction.report import SHOWN
 from emotion.prediction.run import predict
@@ -237,8 +237,6 @@ def test_calibration_is_stored_beside_the_checkpoint_and_used(features, tmp_path
     for old, new in zip(before[:-1], after[:-1], strict=True):
         expected = softmax(np.log(probabilities_of(old)) / temperature)
         assert probabilities_of(new) == pytest.approx(expected, abs=1e-5)
-    with pytest.raises(UserError, match="leave --average_weights out"):
-        predict(options_of(weights, tmp_path, calibrate=True, average_weights=True, **flags))
     calibration_path(weights).write_text("{}", "utf-8")
     with pytest.raises(UserError, match=r"temperature\.json: damaged"):
         read_temperature(weights)
@@ -308,15 +306,6 @@ def test_the_page_is_whole_by_itself(report):
     assert len(coded) == len(kinds)
 
 
-def test_chosen_clips_are_looked_at(features, run_folder, tmp_path):
-    flags = {"features_dir": str(features), "split": "test"}
-    chosen = ["test003", "test020", "test011"]  # the second has no words
-    options = options_of(run_folder, tmp_path, report=str(tmp_path / "out"), clips=chosen, **flags)
-    assert predict(options) == 0
-    page = (tmp_path / "out" / "report.html").read_text("utf-8")
-    assert re.findall(r"<figcaption>(test\d+): [a-z]+ \(", page) == ["test003", "test011"]
-
-
 def test_clips_without_labels_cannot_be_scored(features, tmp_path):
     unlabelled = tmp_path / "features"
     every = {name: set(range(3)) for name in ("integrated", "face", "speech")}
@@ -345,7 +334,7 @@ def test_a_fold_is_found_in_the_folder_of_its_run(tmp_path):
         predict(options_of(weights, tmp_path, split="test", **flags))
     chosen = {"n_folds": 3, "fold": 2}
     (weights.parent / "config.json").write_text(json.dumps({"options": chosen}), "utf-8")
-    members = load_members([str(weights)], False, True, "", CPU)
+    members = load_members([str(weights)], CPU)
     parts = {
         name: {item.clip.speaker for item in find_items([], name, str(folder), members)}
         for name in ("train", "val", "test")
@@ -359,9 +348,9 @@ def test_a_fold_is_found_in_the_folder_of_its_run(tmp_path):
 def test_attention_sums_to_one_over_each_modality(features, tmp_path, monkeypatch, fusion):
     slim(monkeypatch)
     weights = make_checkpoint(tmp_path, "multimodal", fusion=fusion)
-    members = load_members([str(weights)], False, True, "", CPU)
+    members = load_members([str(weights)], CPU)
     items = find_items([], "test", str(features), members)
-    reader = Predictor(members, CPU).reader(items)
+    reader = Ensemble(members, CPU).reader(items)
     reading = Reading.of(members[0])
     clip, _ = reader.features(0, reading)
     sample = reader.sample(0, clip, reading)
@@ -377,6 +366,6 @@ def test_attention_sums_to_one_over_each_modality(features, tmp_path, monkeypatc
 def test_golden_features_are_those_of_the_tests():
     """The golden checkpoint was made for the settings that the made-up features have."""
     path = HOME / "tests" / "golden" / "text" / "golden" / "3_best_1.0000.pth"
-    (member,) = load_members([str(path)], False, True, "", CPU)
+    (member,) = load_members([str(path)], CPU)
     words = {name: value for name, value in SETTINGS.items() if name != "audio"}
     assert member.checkpoint.features == {"corpus": "qia2020", **words}

@@ -28,7 +28,7 @@ from emotion.models.checkpoint import describe, save_checkpoint
 from emotion.paths import HOME
 from emotion.prediction.inputs import Item, find_items
 from emotion.prediction.members import load_members
-from emotion.prediction.predictor import Predictor
+from emotion.prediction.predictor import Ensemble
 from emotion.prediction.recording import Recording, Span, WindowReader, spans_of
 from emotion.prediction.run import predict
 from emotion.records import Clip, ClipFeatures, Labels
@@ -144,8 +144,8 @@ def same_timeline(section: Section) -> dict[str, Any]:
 
 def windows(weights: Path, device: str) -> np.ndarray:
     """(windows, classes) of a recording of ``LONG`` seconds."""
-    members = load_members([str(weights)], False, True, "", torch.device(device))
-    predictor = Predictor(members, torch.device(device))
+    members = load_members([str(weights)], torch.device(device))
+    predictor = Ensemble(members, torch.device(device))
     rng = np.random.default_rng(0)
     frames = round(LONG / FRAME_SECONDS)
     track = face_track(2, frames, 1.0, rng)
@@ -190,9 +190,9 @@ def same_export(section: Section, name: str) -> dict[str, Any]:
 
 def session_difference(section: Section, weights: Path, session: Any) -> float:
     """The largest difference of probabilities between a session and the model on the device."""
-    members = load_members([str(weights)], False, True, "", section.device)
+    members = load_members([str(weights)], section.device)
     items = find_items([], "test", str(features_of(section)), members)
-    predictor = Predictor(members, section.device)
+    predictor = Ensemble(members, section.device)
     reader = predictor.reader(items)
     read = [reader[row] for row in range(len(items))]
     with in_float32():

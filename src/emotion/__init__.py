@@ -2,9 +2,8 @@
 
 ``from emotion import Predictor`` is all that it takes to use a trained model::
 
-    predictor = Predictor.load("logs/multimodal/default")
-    for answer in predictor.predict("clips/"):
-        print(answer.item.name, predictor.class_names[answer.probabilities.argmax()])
+    predictor = Predictor("weights/voice")
+    print(predictor.predict("talk.mp4").emotion)
 """
 
 from typing import Any
@@ -16,6 +15,6 @@ def __getattr__(name: str) -> Any:
     """``Predictor``, imported when it is first asked for: it takes torch along."""
     if name != "Predictor":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from emotion.prediction.predictor import Predictor
+    from emotion.api import Predictor
 
     return Predictor

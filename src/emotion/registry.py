@@ -201,9 +201,7 @@ def options_of(module: str, kind: str = "Options") -> type:
     return names.get(kind, NoOptions)
 
 
-def joined(
-    name: str, base: type, modules: Sequence[str], kind: str = "Options", only: str = ""
-) -> type:
+def joined(name: str, base: type, modules: Sequence[str], kind: str = "Options") -> type:
     """``base`` with the fields of the components' options: what a script's flags are.
 
     Args:
@@ -211,7 +209,6 @@ def joined(
         base: a dataclass of general flags.
         modules: of the components.
         kind: which of their classes.
-        only: take the fields alone that are marked by this word.
 
     A flag that several components share (``--normalise``) is given to all of them; a field that is
     no ``flag`` is stored in checkpoints alone.
@@ -223,7 +220,7 @@ def joined(
     added: dict[str, tuple[str, Any, dataclasses.Field]] = {}
     for module in dict.fromkeys(modules):
         for field in dataclasses.fields(options_of(module, kind)):
-            if not field.metadata or (only and not field.metadata.get(only)):
+            if not field.metadata:
                 continue
             other = fields.setdefault(field.name, field)
             if _meaning(other) != _meaning(field):

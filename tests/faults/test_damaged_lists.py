@@ -172,7 +172,7 @@ def test_config_json_in_predict(trained, run, tally):
     from emotion.prediction.members import load_members
     from tests.test_judges import CPU
 
-    members = load_members([str(run)], False, False, "", CPU)
+    members = load_members([str(run)], CPU, temperature=False)
     use = lambda: find_items([], "test", str(features), members)  # noqa: E731
     check(run / "config.json", use, tally, "config.json", most=2000)
 

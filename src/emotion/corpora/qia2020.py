@@ -84,7 +84,7 @@ def _load_split(folder: Path, split: str) -> list[Clip]:
 
 
 def _load_clip(path: Path, split: str, tables: dict[str, dict[str, int]]) -> Clip:
-    identifier, _, labels = parse_name(path.stem)
+    identifier, _, labels, _ = parse_name(path.stem)
     if labels == Labels():
         labels = Labels(**{kind: table.get(identifier) for kind, table in tables.items()})
     text = path.with_name(f"{identifier}.npz")

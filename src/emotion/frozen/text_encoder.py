@@ -67,6 +67,8 @@ class TextEncoder:
         """Where the words of ``embed`` stand in each transcript, int (W, 2): the first character
         and one past the last.
         """
+        if not transcripts:
+            return []
         tokens = self._tokens(transcripts)
         found = []
         for row in range(len(transcripts)):

@@ -124,7 +124,7 @@ class Extraction:
         "auto",
         "VGG-Face weights: a file, auto (download) or none (no embeddings)",
         "features",
-        predict=True,
+        predict=(".pt", ".pth"),
     )
 
 
@@ -135,7 +135,7 @@ class VGGFace(CropVectors):
     settings = (*CROP_SETTINGS, "vggface")
     reasons = {
         "absent": "shows no face",
-        "model": "reads VGG-Face embeddings; give --vggface_weights FILE",
+        "model": "reads VGG-Face embeddings; give its weights: --encoders FILE.pt",
         "skipped": "has no face embeddings: give --vggface_weights FILE",
         "failed": "has no readable face",
     }

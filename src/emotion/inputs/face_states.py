@@ -37,7 +37,7 @@ class Extraction:
         "FILE.onnx:penultimate:unit",
         "features",
         type=str,
-        predict=True,
+        predict=("", ".onnx"),
     )
 
 

@@ -41,7 +41,7 @@ class Extraction:
         "in openai/whisper-base:2,3,4, else four of the lower two thirds",
         "features",
         type=str,
-        predict=True,
+        predict=("",),
     )
     speech_speeds: list[float] = flag(  # noqa: RUF009
         [],

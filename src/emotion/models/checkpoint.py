@@ -22,7 +22,7 @@ from emotion.networks.model import build_model
 from emotion.recipe import Recipe
 
 FORMAT = 3
-KEPT = 3  # best checkpoints of a run, whose weights can be averaged
+KEPT = 3  # best checkpoints of a run
 SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
 KEYS = {"format", "mode", "class_names", "features", "recipe", "model", "epoch", "metrics"}

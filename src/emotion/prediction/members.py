@@ -1,14 +1,12 @@
-"""The models that answer: checkpoints rebuilt, averaged, calibrated, and their answers joined."""
+"""The models that answer: checkpoints rebuilt, calibrated, and their answers joined."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
-from operator import or_
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from emotion import registry
 from emotion.errors import UserError, first_line
@@ -53,17 +51,14 @@ class Member:
 
 
 def load_members(
-    weights: Sequence[str], average: bool, temperature: bool, logs: str, device: torch.device
+    weights: Sequence[str], device: torch.device, temperature: bool = True
 ) -> list[Member]:
-    """The models of ``--weights``, on the device.
+    """The models of ``--weights``, on the device; with the temperature that was fitted, or without.
 
     Raises:
         UserError: a file is none of this program's, or the models know different classes.
     """
-    folder = Path(logs or HOME / "logs")
-    if average:
-        return [_average([p for w in weights for p in _run_checkpoints(w, folder)], device)]
-    paths = [path for w in weights for path in _find(w, folder)]
+    paths = [path for given in weights for path in _find(given)]
     members = [_member(load_checkpoint(path), temperature, device) for path in paths]
     first = members[0].checkpoint
     for member in members[1:]:
@@ -102,40 +97,6 @@ def _name(path: Path) -> str:
     return "/".join(path.parts[-3:-1]) if BEST.match(path.name) else path.name
 
 
-def _find(given: str, logs: Path) -> list[Path]:
-    return find_checkpoints("--weights", given, logs, (*registry.modalities(), registry.FUSED))
-
-
-def _run_checkpoints(given: str, logs: Path) -> list[Path]:
-    found = [p for p in sorted(Path(given).glob("*_best_*.pth")) if BEST.match(p.name)]
-    return found or _find(given, logs)
-
-
-def _average(paths: list[Path], device: torch.device) -> Member:
-    """One model whose weights, batch-norm statistics included, are the mean of the checkpoints'.
-
-    The checkpoints of one run lie near each other (Izmailov et al. 2018, arXiv 1803.05407), so the
-    mean of their statistics is close to the statistics of their mean.
-
-    Raises:
-        UserError: they are not of one model.
-    """
-    checkpoints = sorted((load_checkpoint(path) for path in paths), key=lambda c: c.epoch)
-    newest = checkpoints[-1]
-    for checkpoint in checkpoints:
-        if checkpoint.recipe != newest.recipe:
-            raise UserError(
-                f"{checkpoint.path}: is another model than {newest.path}; --average_weights True "
-                "wants the checkpoints of one run"
-            )
-    states = [checkpoint.model for checkpoint in checkpoints]
-    averaged = {name: _mean([state[name] for state in states]) for name in newest.model}
-    every = [c.met for c in checkpoints if c.met is not None]
-    met = reduce(or_, every) if len(every) == len(checkpoints) else None
-    return _member(replace(newest, model=averaged, met=met), False, device)
-
-
-def _mean(tensors: list[Tensor]) -> Tensor:
-    if not tensors[-1].is_floating_point():
-        return tensors[-1]  # a counter
-    return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(tensors[-1].dtype)
+def _find(given: str) -> list[Path]:
+    modes = (*registry.modalities(), registry.FUSED)
+    return find_checkpoints("--weights", given, HOME / "logs", modes)

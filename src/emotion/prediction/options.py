@@ -1,6 +1,9 @@
 """The flags of predict.py."""
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from emotion import registry
 from emotion.command_line import flag
@@ -8,15 +11,15 @@ from emotion.machine import cores
 
 
 @dataclass
-class General:
+class PredictOptions:
     """One field is one flag; groups are those of ``--help``."""
 
     weights: list[str] = flag(  # noqa: RUF009
         [],
-        "checkpoints or run folders (their best); several are an ensemble",
+        "checkpoints or run folders (their best); several are an ensemble; without, the first "
+        "model in weights/",
         "what",
         type=str,
-        required=True,
     )
     input: list[str] = flag(  # noqa: RUF009
         [],
@@ -35,6 +38,13 @@ class General:
         "what",
         type=str,
     )
+    encoders: list[str] = flag(  # noqa: RUF009
+        [],
+        "frozen networks that have moved since the training, of the same names: folders, ONNX "
+        "files, VGG-Face weights",
+        "what",
+        type=str,
+    )
     features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
     output: str = flag(
         "predictions.csv",
@@ -43,9 +53,6 @@ class General:
     )
 
     probabilities: bool = flag(False, "add a column per class", "answers")
-    average_weights: bool = flag(
-        False, "average the weights of one run's checkpoints into one model", "answers"
-    )
     abstain: float = flag(
         0.0,
         "leave the rows open that the model is not sure of, so that the others are right at this "
@@ -90,10 +97,6 @@ class General:
         "both have",
         "score",
     )
-    clips: list[str] = flag(  # noqa: RUF009
-        [], "FileIDs whose attention the report shows; the surest of each class without", "score",
-        type=str,
-    )  # fmt: skip
     stress: bool = flag(
         False,
         "the report also tells how answers to media files hold under noise, another level, a "
@@ -123,14 +126,29 @@ class General:
     device: str = flag(
         "auto", "auto takes CUDA where there is one", "running", ("auto", "cpu", "cuda")
     )
-    threads: int = flag(cores(), "CPU threads of the model", "running", low=1, high=1024)
-    logs_dir: str = flag("", "where runs are, for messages; logs/ beside the script", "running")
 
 
-PredictOptions = registry.joined(
-    "PredictOptions",
-    General,
-    [line.module for line in registry.FEATURES.values()],
-    "Extraction",
-    only="predict",
-)
+def _given(field: dataclasses.Field) -> property:
+    """A flag of preprocess.py for a frozen network, out of ``--encoders``: what has an ending that
+    the flag takes, the last one where it takes one, or its default.
+    """
+    endings = field.metadata["predict"]
+
+    def value(options: PredictOptions) -> Any:
+        paths = [path for path in options.encoders if _ending(path) in endings]
+        if field.default is dataclasses.MISSING:
+            return paths
+        return paths[-1] if paths else field.default
+
+    return property(value)
+
+
+def _ending(path: str) -> str:
+    ending = Path(path).suffix
+    return ending if ending in (".onnx", ".pt", ".pth") else ""
+
+
+for _line in registry.FEATURES.values():
+    for _field in dataclasses.fields(registry.options_of(_line.module, "Extraction")):
+        if "predict" in _field.metadata:
+            setattr(PredictOptions, _field.name, _given(_field))

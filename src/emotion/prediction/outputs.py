@@ -70,7 +70,7 @@ def _inputs(
     for root in {item.store.root for item in items if item.store is not None}:
         yield from root.glob("*.json")
         yield from root.glob("*/*.csv")
-    named = (*options.input, *options.transcripts, options.labels, options.vggface_weights)
+    named = (*options.input, *options.transcripts, options.labels, *options.encoders)
     yield from (Path(given) for given in named if given)
 
 

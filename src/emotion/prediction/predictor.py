@@ -1,7 +1,6 @@
 """Items to answers: read, batched, answered by every model, joined; in input order."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,10 +11,9 @@ from tqdm import tqdm
 from emotion import registry
 from emotion.data.dataset import Sample, collate
 from emotion.metrics import join
-from emotion.models.devices import choose_device
 from emotion.models.evaluate import evaluate
-from emotion.prediction.inputs import Item, blocked_features, find_items
-from emotion.prediction.members import Member, load_members
+from emotion.prediction.inputs import Item
+from emotion.prediction.members import Member
 from emotion.prediction.reading import MOST_FRAMES, ItemReader, Prepared, Reading, load
 from emotion.recipe import Recipe
 from emotion.records import Record
@@ -40,7 +38,7 @@ class Answer(NamedTuple):
         return bool(np.isfinite(self.probabilities[0]))
 
 
-class Predictor:
+class Ensemble:
     """Models that answer together.
 
     Args:
@@ -80,41 +78,10 @@ class Predictor:
         self.n_classes = len(members[0].checkpoint.class_names)
         self.among = among
 
-    @classmethod
-    def load(cls, *weights: str, device: str = "auto", **flags: Any) -> "Predictor":
-        """The models of checkpoints or run folders, for media files.
-
-        Args:
-            weights: several are an ensemble.
-            device: auto, cpu or cuda.
-            flags: further ones of predict.py, such as ``tta`` or ``vggface_weights``.
-
-        Raises:
-            UserError: a file is none of this program's, or a model's features cannot be made here.
-        """
-        from emotion.prediction.options import PredictOptions
-
-        options = PredictOptions(weights=list(weights), **flags)
-        place = choose_device(device)
-        members = load_members(
-            options.weights, options.average_weights, True, options.logs_dir, place
-        )
-        blocked = blocked_features(options, members, [])
-        return cls(members, place, n_views=options.tta, options=options, blocked=blocked)
-
     @property
     def class_names(self) -> tuple[str, ...]:
         """In the order of the probabilities."""
         return self.members[0].checkpoint.class_names
-
-    def predict(self, *inputs: str | Path, batch_size: int = 32) -> list["Answer"]:
-        """Answers for files and folders of them, in that order.
-
-        Raises:
-            UserError: there is no such file or folder.
-        """
-        items = find_items([str(given) for given in inputs], "", "", self.members)
-        return list(self.answers(items, batch_size, num_workers=0))
 
     def reader(self, items: Sequence[Item]) -> ItemReader:
         """The items as these models read them."""

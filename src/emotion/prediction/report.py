@@ -20,7 +20,7 @@ from emotion.prediction.inputs import Item
 from emotion.prediction.judges import Judges
 from emotion.prediction.members import Member
 from emotion.prediction.plots import Scene, draw_attention, draw_mistake, draw_reliability
-from emotion.prediction.predictor import Answer, Predictor, present, warn
+from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, Reading
 from emotion.prediction.report_page import TEMPLATE, Picture, media_of, render
 from emotion.prediction.scenes import scene_of
@@ -41,11 +41,10 @@ class Report:
     """Scores and pictures of one set of answers, in the making."""
 
     folder: Path
-    predictor: Predictor
+    predictor: Ensemble
     answers: Sequence[Answer]  # of labelled clips only
     label: str
     judges: Judges  # who was asked about what
-    chosen: Sequence[str] = ()  # FileIDs to look at closely
     threshold: Threshold | None = None  # of confidence, where answers may be left open
     worse: dict[str, np.ndarray] = field(default_factory=dict)  # condition -> (clips, classes)
     pictures: dict[str, list[Picture]] = field(default_factory=dict)
@@ -167,15 +166,6 @@ class Report:
         confidence = self.main.probabilities[wrong].max(axis=1)
         return wrong[np.argsort(-confidence, kind="stable")][:SHOWN].tolist()
 
-    def _examples(self) -> list[int]:
-        """Rows of the clips to look at: those chosen, or the surest of each class."""
-        if not self.chosen:
-            return self._surest()
-        ids = [answer.item.clip.id for answer in self.answers]
-        return [
-            row for row, name in enumerate(ids) if name in self.chosen and self.main.answered[row]
-        ]
-
     def _surest(self) -> list[int]:
         """A row a class: the surest right answer; where none is right, the surest that says so."""
         found = []
@@ -218,7 +208,7 @@ class Report:
             )
             path = self._picture("mistakes", caption, f"mistake_{number}.png", row)
             draw_mistake(self._scene(row, self._looker(row)), path)
-        for number, row in enumerate(self._examples()):
+        for number, row in enumerate(self._surest()):
             said = self._describe(row)
             right = said["answer"] == said["label"]
             judged = "right" if right else f"wrong: labelled {self.full[said['label']]}"

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from emotion.errors import UserError
-from emotion.machine import allow_tf32
+from emotion.machine import allow_tf32, threads
 from emotion.models.devices import choose_device, loader_workers
 from emotion.prediction.abstain import Threshold, choose_threshold, left_open, outcome
 from emotion.prediction.answers import write_answers
@@ -27,7 +27,8 @@ from emotion.prediction.judges import Judges, judged, own_validation_clips
 from emotion.prediction.members import Member, load_members
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.outputs import check_outputs
-from emotion.prediction.predictor import Answer, Predictor, explain, warn
+from emotion.prediction.predictor import Answer, Ensemble, explain, warn
+from emotion.prediction.published import weights_of
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
 from emotion.prediction.stress import CONDITIONS, stressed
 from emotion.prediction.timeline import write_timelines
@@ -49,22 +50,12 @@ def predict(options: PredictOptions) -> int:
     """
     if options.video:
         options = replace(options, timeline=True)
-    if options.calibrate and options.average_weights:
-        raise UserError(
-            "--calibrate True fits checkpoints as they are; leave --average_weights out"
-        )
     if options.abstain and options.timeline:
         raise UserError("--abstain chooses among answers to whole clips; leave --timeline out")
-    torch.set_num_threads(options.threads)
+    torch.set_num_threads(threads())
     allow_tf32(False)  # torch lets convolutions; a GPU's answers would not be a CPU's
     device = choose_device(options.device)
-    members = load_members(
-        options.weights,
-        options.average_weights,
-        not options.calibrate,
-        options.logs_dir,
-        device,
-    )
+    members = load_members(weights_of(options), device, temperature=not options.calibrate)
     if options.export:
         check_outputs(options, members, [])
         return _export(options, members)
@@ -86,9 +77,7 @@ def predict(options: PredictOptions) -> int:
     return _answer(options, predictor, items, judges)
 
 
-def _answer(
-    options: PredictOptions, predictor: Predictor, items: list[Item], judges: Judges
-) -> int:
+def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], judges: Judges) -> int:
     threshold = None
     if options.abstain:
         threshold = choose_threshold(
@@ -133,7 +122,7 @@ def _say_threshold(threshold: Threshold, answers: list[Answer], label: str) -> N
 
 def _report(
     options: PredictOptions,
-    predictor: Predictor,
+    predictor: Ensemble,
     answers: list[Answer],
     judges: Judges,
     **trust: Any,
@@ -146,7 +135,6 @@ def _report(
         known,
         options.label,
         judges,
-        options.clips,
         **trust,
     )
     scores = report.write()["scores"]
@@ -155,7 +143,7 @@ def _report(
 
 
 def _stressed(
-    options: PredictOptions, predictor: Predictor, items: list[Item], answers: list[Answer]
+    options: PredictOptions, predictor: Ensemble, items: list[Item], answers: list[Answer]
 ) -> dict[str, np.ndarray]:
     """What is answered to the labelled clips when they get worse."""
     rows = [row for row, a in enumerate(answers) if label_of(a.item, options.label) >= 0]
@@ -185,7 +173,7 @@ def _export(options: PredictOptions, members: list[Member]) -> int:
     return 0
 
 
-def _calibrate(options: PredictOptions, predictor: Predictor, items: list[Item]) -> int:
+def _calibrate(options: PredictOptions, predictor: Ensemble, items: list[Item]) -> int:
     """Fit each model's own temperature on the labelled clips, and store it beside the model."""
     answers = labelled(_collect(options, predictor, items), options.label)
     labels = np.array([label_of(answer.item, options.label) for answer in answers])
@@ -224,8 +212,8 @@ def _predictor(
     items: Sequence[Item],
     device: torch.device,
     judges: Judges | None = None,
-) -> Predictor:
-    return Predictor(
+) -> Ensemble:
+    return Ensemble(
         members,
         device,
         n_views=options.tta,
@@ -237,7 +225,7 @@ def _predictor(
     )
 
 
-def _collect(options: PredictOptions, predictor: Predictor, items: list[Item]) -> list[Answer]:
+def _collect(options: PredictOptions, predictor: Ensemble, items: list[Item]) -> list[Answer]:
     """All answers; what was wrong with an item is a line on stderr as soon as it is known."""
     answers = []
     workers = loader_workers(options.num_workers)

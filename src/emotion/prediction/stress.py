@@ -18,7 +18,7 @@ from emotion.inputs.extraction import Extractor
 from emotion.inputs.media import Media
 from emotion.inputs.video import MediaError, read_waveform
 from emotion.prediction.inputs import Item
-from emotion.prediction.predictor import Predictor
+from emotion.prediction.predictor import Ensemble
 from emotion.prediction.reading import AHEAD, ItemReader, Prepared, Reading, crew_of, reader_here
 from emotion.records import Clip, ClipFeatures
 from emotion.workers import Lost, in_order
@@ -139,7 +139,7 @@ class WorseMedia(Media):
 
 
 def stressed(
-    predictor: Predictor, items: Sequence[Item], rows: Sequence[int], workers: int, timeout: float
+    predictor: Ensemble, items: Sequence[Item], rows: Sequence[int], workers: int, timeout: float
 ) -> dict[str, np.ndarray]:
     """What the models answer to some of the items under each condition that they hear or see.
 
@@ -153,7 +153,8 @@ def stressed(
     read_all = _read_all(reader, rows, workers, timeout)
     for row, prepared in enumerate(tqdm(read_all, "stress", len(rows), unit="clip", disable=None)):
         if prepared:
-            answers[:, row] = predictor.probabilities(prepared)
+            # one at a time: answers are told apart by the clip, which is the same throughout
+            answers[:, row] = np.concatenate([predictor.probabilities([one]) for one in prepared])
     return {one.name: own for one, own in zip(conditions, answers, strict=True)}
 
 

@@ -16,13 +16,14 @@ from emotion.errors import UserError, first_line
 from emotion.files import LONGEST_NAME
 from emotion.inputs.extraction import extraction_of
 from emotion.inputs.video import MediaError
+from emotion.machine import threads
 from emotion.prediction.annotated import check_video, write_video
 from emotion.prediction.answers import shown
 from emotion.prediction.inputs import Item
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.phrases import PHRASE, phrases_of
 from emotion.prediction.plots import draw_timeline
-from emotion.prediction.predictor import Answer, Predictor, present, warn
+from emotion.prediction.predictor import Answer, Ensemble, present, warn
 from emotion.prediction.reading import ItemReader, crew_of, reader_here
 from emotion.prediction.recording import Recording, Span, WindowReader, read_recording, spans_of
 from emotion.prediction.scenes import scene_of_recording
@@ -44,7 +45,7 @@ class Timeline(NamedTuple):
     answers: list[Answer]
 
 
-def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequence[Item]) -> int:
+def write_timelines(options: PredictOptions, predictor: Ensemble, items: Sequence[Item]) -> int:
     """Answer every window of every file; write the CSV and one picture per file.
 
     Returns:
@@ -53,15 +54,14 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
     Raises:
         UserError: the models read words alone, or an item is no media file.
     """
-    _check(predictor, items)
     if options.video:
+        _check(predictor, items)
         check_video(options.video, items)
     output = Path(options.output)
     class_names = predictor.members[0].checkpoint.class_names
     header = ["FileID", "start", "end", "Emotion", *class_names, "modalities"]
     rows, answered = [], 0
-    for item, recordings in zip(items, _recordings(options, predictor, items), strict=True):
-        timeline = _timeline(options, predictor, item, recordings)
+    for item, timeline in zip(items, timelines(options, predictor, items), strict=True):
         rows += _rows(item, timeline, predictor, class_names)
         if timeline is not None and any(answer.given for answer in timeline.answers):
             answered += 1
@@ -73,6 +73,19 @@ def write_timelines(options: PredictOptions, predictor: Predictor, items: Sequen
         if options.video and timeline is not None:
             _film(timeline, item, class_names, options)
     return answered
+
+
+def timelines(
+    options: PredictOptions, predictor: Ensemble, items: Sequence[Item]
+) -> Iterator[Timeline | None]:
+    """The answers to every window of each file; None where it cannot be read.
+
+    Raises:
+        UserError: the models read words alone, or an item is no media file.
+    """
+    _check(predictor, items)
+    for item, recordings in zip(items, _recordings(options, predictor, items), strict=True):
+        yield _timeline(options, predictor, item, recordings)
 
 
 def picture_path(output: Path, item: Item) -> Path:
@@ -89,7 +102,7 @@ def picture_path(output: Path, item: Item) -> Path:
     return output.with_name(f"{name}.png")
 
 
-def _check(predictor: Predictor, items: Sequence[Item]) -> None:
+def _check(predictor: Ensemble, items: Sequence[Item]) -> None:
     read = [(r.settings, name) for r in predictor.readings for name in r.features]
     if not any(_is_timed(predictor, *one) for one in read):
         raise UserError(
@@ -104,13 +117,13 @@ def _check(predictor: Predictor, items: Sequence[Item]) -> None:
         raise UserError(f"--timeline True wants media files; {unseen.name} is a transcript alone")
 
 
-def _is_timed(predictor: Predictor, settings: str, name: str) -> bool:
+def _is_timed(predictor: Ensemble, settings: str, name: str) -> bool:
     options = registry.pick(extraction_of(name), predictor.options)
     return registry.feature(name).is_timed(json.loads(settings), options)
 
 
 def _timeline(
-    options: PredictOptions, predictor: Predictor, item: Item, recordings: Recordings | str
+    options: PredictOptions, predictor: Ensemble, item: Item, recordings: Recordings | str
 ) -> Timeline | None:
     if isinstance(recordings, str):
         warn(f"{item.name}: {recordings}; its row is empty")
@@ -144,7 +157,7 @@ def _spans(options: PredictOptions, item: Item, recording: Recording) -> list[Sp
 
 
 def _recordings(
-    options: PredictOptions, predictor: Predictor, items: Sequence[Item]
+    options: PredictOptions, predictor: Ensemble, items: Sequence[Item]
 ) -> Iterator[Recordings | str]:
     """What each file holds, or why it cannot be read; read by a process that is watched over."""
     reader = predictor.reader(items)
@@ -153,7 +166,7 @@ def _recordings(
         return
     largest = max(item.clip.path.stat().st_size for item in items)
     timeout = options.clip_timeout * -(-largest // TIMEOUT_BYTES)
-    crew = crew_of(reader, _read_here, timeout, options.threads)
+    crew = crew_of(reader, _read_here, timeout, threads())
     for read in in_order(range(len(items)), 1, crew, 1):
         yield read.reason if isinstance(read, Lost) else read
 
@@ -174,7 +187,7 @@ def _read(reader: ItemReader, index: int) -> Recordings | str:
 
 
 def _rows(
-    item: Item, timeline: Timeline | None, predictor: Predictor, class_names: Sequence[str]
+    item: Item, timeline: Timeline | None, predictor: Ensemble, class_names: Sequence[str]
 ) -> list[list[str]]:
     if timeline is None:
         return [[item.clip.id, *[""] * (len(class_names) + 4)]]

@@ -31,6 +31,12 @@ class General:
         "extract nothing, write the manifest of what all shards did",
         "running",
     )
+    check: bool = flag(
+        False,
+        "extract nothing: print what --features_dir holds by class, modality and speaker, which "
+        "folds it allows, what clips lack, how loud and how dark they are",
+        "running",
+    )
     max_failures: float = flag(
         5.0, "percent of clips that may fail before the exit code is 1", "running", low=0, high=100
     )

@@ -17,6 +17,7 @@ from emotion.inputs.store import FORMAT, FeatureStore
 from emotion.locking import only_run_in
 from emotion.machine import local_rank
 from emotion.paths import HOME
+from emotion.preprocessing.check import check
 from emotion.preprocessing.contact import draw_contacts
 from emotion.preprocessing.jobs import find_jobs
 from emotion.preprocessing.journal import Journal, read_known
@@ -44,8 +45,10 @@ def preprocess(options: PreprocessOptions) -> int:
     Raises:
         UserError: a folder, a label, the settings or the weights are not usable.
     """
-    corpus = load_corpus(options.corpus, Path(options.data_dir or HOME / options.corpus))
     store = FeatureStore(Path(options.features_dir or HOME / "features"))
+    if options.check:
+        return check(store)
+    corpus = load_corpus(options.corpus, Path(options.data_dir or HOME / options.corpus))
     if options.shard == MERGE:
         known = merge(store, corpus, {}, even_if_incomplete=True)
         draw_contacts(store, corpus.class_names, anew=True)
