@@ -179,7 +179,8 @@ def test_only_what_the_design_names_lies_in_the_folder(done):
     top = {path.relative_to(done.root).parts[0] for path in done.root.rglob("*")}
     assert top == {"train", "val", "test", "features.json"}
     inside = {path.name for path in (done.root / "train").iterdir()}
-    assert inside == {"speech", "video", "text", "manifest.csv", "failures.csv"}
+    lists = {"manifest.csv", "failures.csv", "contact.png"}
+    assert inside == {"speech", "video", "text", *lists}
 
 
 # -- what is said ---------------------------------------------------------------------------------

@@ -7,18 +7,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from tqdm import tqdm
 
 from emotion.emotions import colours, full_names, on
 from emotion.errors import UserError, first_line
 from emotion.files import write_atomic
+from emotion.fonts import font
 from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.film import write_film
 from emotion.inputs.video import MediaError, frame_rate, read_frames
 from emotion.prediction.inputs import Item
-from emotion.prediction.word_plots import families
 
 RATES = (Fraction(5), Fraction(60))  # pictures a second, at least and at most
 LEAST_HEIGHT = 360  # pixels: a smaller picture is scaled up, or nobody could read beside it
@@ -46,9 +45,9 @@ class Painter:
         panel = round(PANEL * self.height)
         self.panel = panel + (self.width + panel) % 2
         self.row = int(min(ROW * self.height, self.height / (len(self.names) + 2)))
-        path = font_manager.findfont(font_manager.FontProperties(family=families()))
-        self.small = ImageFont.truetype(path, max(8, round(0.44 * self.row)))
-        self.large = ImageFont.truetype(path, max(9, round(0.66 * self.row)))
+        letters = "".join(self.names)
+        self.small = font(max(8, round(0.44 * self.row)), letters)
+        self.large = font(max(9, round(0.66 * self.row)), letters)
 
     def paint(
         self, picture: np.ndarray, box: np.ndarray | None, probabilities: np.ndarray

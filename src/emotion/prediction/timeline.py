@@ -56,6 +56,7 @@ def write_timelines(options: PredictOptions, predictor: Ensemble, items: Sequenc
         UserError: the models read words alone, or an item is no media file.
     """
     if options.video:
+        _check(predictor, items)
         check_video(options.video, items)
     output = Path(options.output)
     class_names = predictor.members[0].checkpoint.class_names

@@ -2,24 +2,18 @@
 
 import unicodedata
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 
+from emotion.fonts import families
 from emotion.inputs.spoken import Word
 from emotion.prediction.attention import Attention
 
 LANES = 3  # rows of words, one below another, so that neighbours do not overlap
 LETTER = 0.5  # of a letter's width to its size
-# fonts that have letters which matplotlib's own lacks
-MORE_FONTS = (
-    "Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic", "Apple SD Gothic Neo",
-    "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Noto Sans",
-)  # fmt: skip
 
 
 def write_words(
@@ -68,10 +62,3 @@ def _colour(shares: np.ndarray | None, number: int) -> Any:
 def _width(text: str) -> int:
     """Letters; those of East Asia are twice as wide."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-@cache
-def families() -> list[str]:
-    """Matplotlib's own font, and those installed here that have more letters."""
-    there = set(font_manager.get_font_names())
-    return ["DejaVu Sans", *(name for name in MORE_FONTS if name in there)]

@@ -11,7 +11,7 @@ from emotion.preprocessing.journal import Known, Outcome, find_journals, read_kn
 from emotion.records import Clip, Corpus
 from emotion.telling import note, say, tell
 
-LISTS = ("manifest.csv", "failures.csv", "features.json")
+LISTS = ("manifest.csv", "failures.csv", "features.json", "contact.png")
 
 
 def folder_lock(store: FeatureStore) -> AbstractContextManager[None]:

@@ -18,6 +18,7 @@ from emotion.locking import only_run_in
 from emotion.machine import local_rank
 from emotion.paths import HOME
 from emotion.preprocessing.check import check
+from emotion.preprocessing.contact import draw_contacts
 from emotion.preprocessing.jobs import find_jobs
 from emotion.preprocessing.journal import Journal, read_known
 from emotion.preprocessing.merge import folder_lock, merge, summarise
@@ -50,6 +51,7 @@ def preprocess(options: PreprocessOptions) -> int:
     corpus = load_corpus(options.corpus, Path(options.data_dir or HOME / options.corpus))
     if options.shard == MERGE:
         known = merge(store, corpus, {}, even_if_incomplete=True)
+        draw_contacts(store, corpus.class_names, anew=True)
         return summarise(store, corpus, known, 0, options.max_failures)
     shard = choose_shard(options.shard)
     settings = describe(options) | given_vectors(corpus)
@@ -166,6 +168,7 @@ def _finish(
     known = merge(store, corpus, journal.done, even_if_incomplete=False)
     missing = len(corpus.clips) - len(known)
     if not missing:
+        draw_contacts(store, corpus.class_names, anew=done > 0)
         return summarise(store, corpus, known, done, max_failures)
     failed = sum(bool(outcome.failures) for outcome in journal.done.values())
     say(
