@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 as an ONNX file: ``python -m emotion.frozen.lite_onnx FILE``.
 
 Its ImageNet weights come with a package (``requirements-lite.txt``), so that ``preprocess.py
---face_encoder FILE`` has a pretrained network of pictures without any download. It knows things, not
-faces: one that was trained on expressions tells more.
+--face_encoder FILE`` has a pretrained network of pictures without any download. It knows things,
+not faces: one that was trained on expressions tells more.
 """
 
 import argparse
