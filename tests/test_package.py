@@ -6,13 +6,7 @@ import sys
 import tomllib
 from importlib import import_module
 
-import pytest
-
-from emotion import Predictor
-from emotion.errors import UserError
 from emotion.paths import HOME
-from tests.media import noise, tone, write_clip
-from tests.prediction import PLAIN, answers_of, make_checkpoint, probabilities_of, slim
 
 
 def python(code, folder, cwd):
@@ -45,27 +39,3 @@ def test_the_wheel_has_a_name_and_the_commands_that_it_brings_are_there():
         code = f"import sys; sys.argv = ['x', '--help']; from {module} import {name}; {name}()"
         assert python(code, HOME / "src", HOME).startswith("usage: x")
         assert callable(getattr(import_module(module), name))
-
-
-def test_a_predictor_answers_as_the_script_does(tmp_path, monkeypatch):
-    slim(monkeypatch)
-    weights = make_checkpoint(tmp_path, "speech", features=PLAIN)
-    clips = tmp_path / "clips"
-    clips.mkdir()
-    for name in ("one", "two"):
-        write_clip(clips / f"{name}.wav", None, tone(0.8, 300) + noise(0.8))
-    predictor = Predictor(weights, device="cpu")
-    found = predictor.predict(clips)
-    rows = answers_of(weights, tmp_path, input=[str(clips)], probabilities=True)
-    for answer, row in zip(found, rows, strict=True):
-        assert answer.path.stem == row["FileID"]
-        assert list(answer.probabilities.values()) == pytest.approx(probabilities_of(row), abs=1e-6)
-        assert (answer.emotion, answer.modalities) == (row["Emotion"], ("speech",))
-        assert (answer.start, round(answer.end, 1)) == (0.0, 0.8)
-    one = predictor.predict(clips / "one.wav")
-    assert (one.path, one.emotion) == (found[0].path, found[0].emotion)
-    windows = predictor.timeline(clips / "one.wav", window=0.5, hop=0.1)
-    assert [round(part.start, 1) for part in windows] == [0.0, 0.1, 0.2, 0.3]
-    assert set(windows[0].probabilities) == set(predictor.class_names)
-    with pytest.raises(UserError, match="no such file or folder"):
-        predictor.predict(tmp_path / "nothing")

@@ -54,6 +54,7 @@ def read(recording):
 def test_windows_cover_the_recording():
     assert spans_of(2.5, 4.0, 1.0) == [(0.0, 2.5)]
     assert spans_of(6.5, 4.0, 1.0) == [(0.0, 4.0), (1.0, 5.0), (2.0, 6.0), (2.5, 6.5)]
+    assert [round(s.start, 1) for s in spans_of(0.8, 0.5, 0.1)] == [0.0, 0.1, 0.2, 0.3]
     spans = spans_of(601.3, 4.0, 1.0)
     assert spans[-1].end == pytest.approx(601.3)
     assert len(spans) == 599

@@ -15,6 +15,8 @@ from emotion.inputs.video import MediaError
 from emotion.prediction.reading import ItemReader, Reading
 from emotion.records import Clip, ClipFeatures
 
+LEAST_APART = 1e-3  # seconds between the last two windows: sums of hops are not exact
+
 
 class Span(NamedTuple):
     """A window, in seconds of the recording."""
@@ -56,8 +58,9 @@ def spans_of(duration: float, window: float, hop: float) -> list[Span]:
     """Windows of ``window`` seconds every ``hop``; the last one ends with the recording."""
     if duration <= window:
         return [Span(0.0, duration)]
-    starts = np.arange(0.0, duration - window, hop)
-    return [Span(float(start), float(start) + window) for start in (*starts, duration - window)]
+    last = duration - window
+    starts = np.arange(0.0, last - LEAST_APART, hop)
+    return [Span(float(start), float(start) + window) for start in (*starts, last)]
 
 
 class WindowReader(ItemReader):
