@@ -62,6 +62,7 @@ def load_parts(
     usable: Callable[[Record], bool],
     needed: str,
     folds: Folds | None,
+    *,
     dropped: Collection[str] = (),
 ) -> Parts:
     """The labelled clips of each part that have the features a mode reads.
@@ -79,7 +80,7 @@ def load_parts(
     """
     splits = store.splits()
     if "all" in splits:
-        return _folded_parts(store, class_names, usable, needed, folds, dropped)
+        return _folded_parts(store, class_names, usable, needed, folds, dropped=dropped)
     if folds is not None:
         raise UserError(
             f"{store.root}: has the official splits {' '.join(splits)}; leave out --n_folds, --fold"
@@ -127,6 +128,7 @@ def _folded_parts(
     usable: Callable[[Record], bool],
     needed: str,
     folds: Folds | None,
+    *,
     dropped: Collection[str],
 ) -> Parts:
     if folds is None:

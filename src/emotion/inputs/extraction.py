@@ -67,6 +67,7 @@ class Extractor:
         settings: dict[str, Any],
         options: Any,
         device: str = "cpu",
+        *,
         features: Sequence[str] = (),
         blocked: Container[str] = (),
         staged: bool = False,

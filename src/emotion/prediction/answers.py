@@ -16,6 +16,7 @@ def write_answers(
     answers: Iterable[Answer],
     class_names: Sequence[str],
     readings: Sequence[Reading],
+    *,
     probabilities: bool,
     threshold: Threshold | None = None,
     notice: str = "",

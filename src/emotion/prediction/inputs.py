@@ -239,7 +239,7 @@ def _part_of_runs(store: FeatureStore, split: str, members: Sequence[Member]) ->
     dropped = set(store.read_description()["class_names"]) - set(names)
     stems: set[str] = set()
     for folds in dict.fromkeys(_folds_of_run(store, member) for member in members):
-        parts = load_parts(store, names, lambda _: True, "", folds, dropped)
+        parts = load_parts(store, names, lambda _: True, "", folds, dropped=dropped)
         stems |= {example.record.stem for example in getattr(parts, split)}
     return stems
 

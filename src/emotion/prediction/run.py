@@ -91,8 +91,15 @@ def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], jud
     answers = list(collect(options, predictor, items))
     names = predictor.class_names
     notice = notice_of(predictor.members)
-    shown = (predictor.readings, options.probabilities, threshold, notice)
-    write_answers(Path(options.output), answers, names, *shown)
+    write_answers(
+        Path(options.output),
+        answers,
+        names,
+        predictor.readings,
+        probabilities=options.probabilities,
+        threshold=threshold,
+        notice=notice,
+    )
     given = sum(answer.given for answer in answers)
     sure = sum(a.given and not left_open(a.probabilities, threshold) for a in answers)
     say(f"{options.output}: {sure} of {len(answers)} clips answered{_left_open(given - sure)}")

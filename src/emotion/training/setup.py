@@ -90,7 +90,7 @@ def build_task(options: TrainOptions) -> Task:
     recipe = choose_recipe(options, store, len(class_names))
     needed = f"{options.mode} features of that kind (see the state columns of manifest.csv)"
     dropped = options.drop_classes
-    parts = load_parts(store, class_names, recipe.usable, needed, folds, dropped)
+    parts = load_parts(store, class_names, recipe.usable, needed, folds, dropped=dropped)
     parts = with_further(options, store, class_names, recipe, parts)
     recipe = _fitted(options, recipe, parts)
     targets = _targets(options, recipe, parts)
