@@ -5,7 +5,6 @@ thread: that was quicker than batches, and no vector depends on its neighbours.
 """
 
 import hashlib
-import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import numpy as np
 from emotion.clock import CROP_SIZE
 from emotion.errors import UserError, first_line
 from emotion.frozen.face_network import FLAG, MOST_PIXELS, SOME, as_stored, resized
+from emotion.lazy import optional
 
 SCALES = {  # of red, green, blue from 0 to 255: what is taken away, what the rest is divided by
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -148,12 +148,7 @@ class FaceOnnx:
 
 
 def _package(name: str, source: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(
-            f"{FLAG} {source}: wants the package {name}; pip install -r requirements-onnx.txt"
-        ) from None
+    return optional(name, f"{FLAG} {source}", "requirements-onnx.txt")
 
 
 def _load(source: str) -> Any:

@@ -4,7 +4,6 @@ eGeMAPSv02 (Eyben et al. 2016, 88 values) and ComParE 2016 (Schuller et al. 2016
 the trimmed speech. openSMILE is free for research alone.
 """
 
-import importlib
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,12 +14,12 @@ from emotion import registry
 from emotion.clock import SAMPLE_RATE
 from emotion.command_line import flag
 from emotion.errors import UserError
-from emotion.inputs.feature import Absent
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors, without_times
+from emotion.lazy import optional
 
-NEEDED = "pip install -r requirements-functionals.txt"
+REQUIREMENTS = "requirements-functionals.txt"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,10 @@ class Functionals(VectorFeature):
         """
         library = _library()
         if settings[self.name] != (here := f"opensmile {library.__version__}"):
-            raise UserError(f"{self.name}: made by {settings[self.name]}, here is {here}; {NEEDED}")
+            raise UserError(
+                f"{self.name}: made by {settings[self.name]}, here is {here}; pip install -r "
+                f"{REQUIREMENTS}"
+            )
         return library.Smile(
             feature_set=library.FeatureSet[self.set],
             feature_level=library.FeatureLevel.Functionals,
@@ -91,20 +93,12 @@ class Functionals(VectorFeature):
         Raises:
             Absent: there is no sound, or no speech in it.
         """
-        if media.waveform is None:
-            raise Absent("absent")
-        if media.speech is None:
-            raise Absent("silent")
-        first, last = (round(t * SAMPLE_RATE) for t in media.speech[:2])
-        found = tools.process_signal(media.waveform[first:last], SAMPLE_RATE).to_numpy(np.float32)
+        found = tools.process_signal(media.spoken(), SAMPLE_RATE).to_numpy(np.float32)
         return without_times(np.nan_to_num(found, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def _library() -> Any:
-    try:
-        return importlib.import_module("opensmile")
-    except ImportError:
-        raise UserError(f"--functionals: requires the package opensmile; {NEEDED}") from None
+    return optional("opensmile", "--functionals", REQUIREMENTS)
 
 
 @cache

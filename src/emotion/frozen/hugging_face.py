@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from emotion.errors import UserError, first_line
+from emotion.lazy import optional
 
 PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickles
 
@@ -20,12 +21,7 @@ def library(flag: str, source: str) -> Any:
         UserError: it is not installed.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        transformers = importlib.import_module("transformers")
-    except ImportError:
-        raise UserError(
-            f"{flag} {source}: wants the package transformers; pip install -r requirements-text.txt"
-        ) from None
+    transformers = optional("transformers", f"{flag} {source}", "requirements-text.txt")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return transformers

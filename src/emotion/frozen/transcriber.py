@@ -6,7 +6,6 @@ clip first. Whisper itself hears "Thank you" in music.
 """
 
 import hashlib
-import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 
 from emotion.errors import UserError, first_line
 from emotion.inputs.spoken import Spoken, Word, cleaned
-from emotion.lazy import Lazy
+from emotion.lazy import Lazy, optional
 
 FLAG = "--transcribe"
 torch = Lazy("torch")  # stored words are read without
@@ -104,12 +103,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def _library(source: str) -> Any:
-    try:
-        return importlib.import_module("faster_whisper")
-    except ImportError:
-        raise UserError(
-            f"{FLAG} {source}: requires faster-whisper; pip install -r requirements-words.txt"
-        ) from None
+    return optional("faster_whisper", f"{FLAG} {source}", "requirements-words.txt")
 
 
 def _folder_of(library: Any, source: str) -> Path:

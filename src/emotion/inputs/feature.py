@@ -13,22 +13,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 
+from emotion.inputs.media import Absent as Absent
 from emotion.inputs.media import Media
 from emotion.records import Clip, ClipFeatures, Corpus, Record, Stream
 
 if TYPE_CHECKING:  # what is stored is read without torch
     from torch import Generator
-
-
-class Absent(Exception):  # noqa: N818
-    """A clip has no such feature: the state says why, such as ``silent``; what was extracted all
-    the same is kept where the feature says so (``Feature.kept``).
-    """
-
-    def __init__(self, state: str, value: Any = None) -> None:
-        super().__init__(state)
-        self.state = state
-        self.value = value
 
 
 class Window(NamedTuple):

@@ -12,6 +12,17 @@ from emotion.inputs.video import MediaError, MediaInfo, probe, read_frames, read
 from emotion.records import Clip, ClipFeatures
 
 
+class Absent(Exception):  # noqa: N818
+    """A clip has no such feature: the state says why, such as ``silent``; what was extracted all
+    the same is kept where the feature says so (``Feature.kept``).
+    """
+
+    def __init__(self, state: str, value: Any = None) -> None:
+        super().__init__(state)
+        self.state = state
+        self.value = value
+
+
 class Interval(NamedTuple):
     """A part of a clip."""
 
@@ -86,6 +97,20 @@ class Media:
             return read_waveform(self.clip.path)
         except MediaError as error:
             return MediaError(str(error))  # without a traceback, which would hold the decoder
+
+    def spoken(self) -> np.ndarray:
+        """The trimmed speech, float32 (samples,), 16 kHz.
+
+        Raises:
+            Absent: there is no sound, or no speech in it.
+            MediaError: it cannot be decoded.
+        """
+        if self.waveform is None:
+            raise Absent("absent")
+        if self.speech is None:
+            raise Absent("silent")
+        first, last = (round(t * SAMPLE_RATE) for t in self.speech[:2])
+        return self.waveform[first:last]
 
     def frames(self, times: np.ndarray) -> Iterator[np.ndarray | None]:
         """The picture on screen at each of the ascending ``times`` (seconds): see ``read_frames``.

