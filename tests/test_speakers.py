@@ -16,6 +16,8 @@ from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.store import StoredClip
 from emotion.paths import HOME
 from emotion.prediction.run import predict
+from emotion.preprocessing.options import PreprocessOptions
+from emotion.preprocessing.run import preprocess
 from tests.features import make_features
 from tests.media import noise, write_clip
 from tests.prediction import (
@@ -151,3 +153,49 @@ def test_a_media_file_is_refused_with_the_mend(tmp_path, monkeypatch):
     clip = write_clip(tmp_path / "a.wav", sound=noise(0.5))
     with pytest.raises(UserError, match="does not say whose it is"):
         answers_of(weights, tmp_path, input=[str(clip)])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Files of two people, one far from the microphone, and features of each and of both."""
+    (tmp_path / "clips").mkdir()
+    rows = ["path,label,speaker"]
+    for number, (speaker, level) in enumerate([("anna", 0.3), ("bert", 0.02)] * 3):
+        sound = level * noise(0.8, seed=number)
+        write_clip(tmp_path / "clips" / f"c{number}.wav", sound=sound)
+        rows.append(f"c{number}.wav,{'angry' if number < 3 else 'sad'},{speaker}")
+    for name, kept in (("both", rows), ("anna", [rows[0], *rows[1::2]])):
+        (tmp_path / "clips" / "table.csv").write_text("\n".join(kept) + "\n")
+        flags = {"corpus": "table", "data_dir": str(tmp_path / "clips"), "vggface_weights": "none"}
+        preprocess(PreprocessOptions(features_dir=str(tmp_path / name), num_workers=0, **flags))
+    return tmp_path
+
+
+def test_an_enrolled_persons_file_is_answered_as_their_features_are(corpus, monkeypatch):
+    slim(monkeypatch)
+    weights = make_checkpoint(corpus, "speech", normalise="speaker")
+    flags = {"features_dir": str(corpus / "anna"), "probabilities": True}
+    stored = answers_of(weights, corpus, split="all", **flags)
+    files = [str(corpus / "clips" / f"{row['FileID']}.wav") for row in stored]
+    for one, other in zip(answers_of(weights, corpus, input=files, **flags), stored, strict=True):
+        np.testing.assert_allclose(probabilities_of(one), probabilities_of(other), atol=1e-3)
+
+
+def test_a_file_of_one_of_several_speakers_is_nobodys(corpus, monkeypatch):
+    slim(monkeypatch)
+    weights = make_checkpoint(corpus, "speech", normalise="speaker")
+    file = str(corpus / "clips" / "c0.wav")
+    with pytest.raises(UserError, match=r"may be of any of its speakers.*knows anna bert"):
+        answers_of(weights, corpus, input=[file], features_dir=str(corpus / "both"))
+    with pytest.raises(UserError, match="holds no features"):
+        answers_of(weights, corpus, input=[file], features_dir=str(corpus))
+
+
+def test_a_table_names_its_speakers_and_only_enrolled_ones_are_answered(corpus, monkeypatch):
+    slim(monkeypatch)
+    weights = make_checkpoint(corpus, "speech", normalise="speaker")
+    (corpus / "clips" / "new.csv").write_text("path,label,speaker\nc0.wav,,anna\nc1.wav,,bert\n")
+    table = [str(corpus / "clips" / "new.csv")]
+    assert len(answers_of(weights, corpus, input=table, features_dir=str(corpus / "both"))) == 2
+    with pytest.raises(UserError, match="is of speaker bert"):
+        answers_of(weights, corpus, input=table, features_dir=str(corpus / "anna"))

@@ -72,6 +72,8 @@ class Predictor:
         device: auto, cpu or cuda.
         encoders: where frozen networks are now, if not where they were in training.
         transcripts: what is said, as for ``predict.py --transcripts``.
+        enrolment: features of other clips of the same person, for models that are trained with
+            ``--normalise speaker``.
         tta: views of a clip to average.
         workers: processes that read clips; with 0, a file that kills its decoder ends the program.
 
@@ -85,6 +87,7 @@ class Predictor:
         device: str = "auto",
         encoders: Sequence[AnyPath] = (),
         transcripts: Sequence[AnyPath] = (),
+        enrolment: AnyPath = "",
         tta: int = 1,
         workers: int = 0,
     ) -> None:
@@ -94,6 +97,7 @@ class Predictor:
                 device=device,
                 encoders=[str(path) for path in encoders],
                 transcripts=[str(path) for path in transcripts],
+                features_dir=str(enrolment),
                 tta=tta,
                 num_workers=workers,
             )
@@ -173,7 +177,9 @@ class Predictor:
 
     def _items(self, inputs: AnyPaths) -> list[Item]:
         given = [inputs] if isinstance(inputs, str | PathLike) else inputs
-        return find_items([str(path) for path in given], "", "", self.members)
+        return find_items(
+            [str(path) for path in given], "", self.options.features_dir, self.members
+        )
 
 
 def collect(options: PredictOptions, ensemble: Ensemble, items: Sequence[Item]) -> Iterator[Answer]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from emotion import registry
 from emotion.command_line import flag
+from emotion.errors import UserError
 from emotion.inputs.feature import Absent, Feature, Reader, Steps, Window
 from emotion.inputs.sampling import jittered_rows, rows_within, spread_rows
 from emotion.inputs.speaker_norms import SpeakerNorms
@@ -93,6 +94,7 @@ class VersionNorms:
     """
 
     def __init__(self, store: Any, name: str) -> None:
+        self.root = store.root
         records = (record for split in store.splits() for record in store.read_manifest(split))
         known = {other for record in records for other in record.states}
         self.norms = {
@@ -101,7 +103,13 @@ class VersionNorms:
         }
 
     def apply(self, values: np.ndarray, version: str, speaker: str) -> np.ndarray:
-        """float32, in standard deviations from the speaker's mean of each value."""
+        """float32, in standard deviations from the speaker's mean of each value.
+
+        Raises:
+            UserError: the folder has no such copies.
+        """
+        if version not in self.norms:
+            raise UserError(f"{self.root}: has no {version} of the speakers; leave out --tta")
         return self.norms[version].apply(values, speaker)
 
 

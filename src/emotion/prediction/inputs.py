@@ -14,6 +14,7 @@ from emotion.files import read_csv, read_json
 from emotion.inputs.extraction import extraction_of
 from emotion.inputs.store import SPLITS, FeatureStore
 from emotion.paths import HOME
+from emotion.prediction.enrolment import enrolled
 from emotion.prediction.fitting import check_settings
 from emotion.prediction.members import Member
 from emotion.records import Clip, Labels, Named, Record
@@ -60,12 +61,13 @@ def find_items(
 
     Raises:
         UserError: a path does not exist or holds no clips, or features were made otherwise, or
-            ``class_map`` does not fit their classes.
+            ``class_map`` does not fit their classes, or nobody says whose voice a file is where
+            a model has to know.
     """
     if not inputs and not split:
         raise UserError("nothing to answer: give --input PATH [PATH ...] or --split test")
     items = [item for given in inputs for item in _items_of(Path(given), members, class_map)]
-    _check_speakers(items, members)
+    items = _with_speakers(items, members, features_dir)
     _check_analysis(items, members)
     if split:
         store = FeatureStore(Path(features_dir or HOME / "features"))
@@ -270,6 +272,15 @@ def _parse_folds(config: dict[str, Any]) -> Folds:
     return folds
 
 
+def _with_speakers(
+    items: Sequence[Item], members: Sequence[Member], features_dir: str
+) -> list[Item]:
+    """Media files with those whose voice they are, where a model wants to know."""
+    media = enrolled([item.clip for item in items if item.store is None], members, features_dir)
+    found = iter(media)
+    return [i if i.store is not None else i._replace(clip=next(found)) for i in items]
+
+
 def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:
     """Refuse media files where a model knows features that this program makes no more."""
     media = next((item for item in items if item.store is None), None)
@@ -281,18 +292,6 @@ def _check_analysis(items: Sequence[Item], members: Sequence[Member]) -> None:
                     f"{member.checkpoint.path}: {reason}; run preprocess.py into another "
                     "--features_dir and train it again"
                 )
-
-
-def _check_speakers(items: Sequence[Item], members: Sequence[Member]) -> None:
-    """Refuse media files where a model wants to know whose clip it is."""
-    media = next((item for item in items if item.store is None), None)
-    member = next((m for m in members if m.by_speaker), None)
-    if media is not None and member is not None:
-        raise UserError(
-            f"--input {media.name}: {member.checkpoint.path} reads speech normalised by speaker, "
-            "and a file does not say whose it is; run preprocess.py on a --corpus that does (table "
-            "has a column for it), then predict.py --split all --features_dir ..."
-        )
 
 
 def _unique_ids(items: Sequence[Item]) -> list[Item]:

@@ -45,7 +45,12 @@ class PredictOptions:
         "what",
         type=str,
     )
-    features_dir: str = flag("", "made by preprocess.py; features/ beside the script", "what")
+    features_dir: str = flag(
+        "",
+        "made by preprocess.py; features/ beside the script; with --input, features of other clips "
+        "of the same person, for models of --normalise speaker",
+        "what",
+    )
     output: str = flag(
         "predictions.csv",
         "the answers: FileID,Emotion,modalities; .json and .parquet by its ending",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
@@ -15,7 +16,7 @@ from emotion import registry
 from emotion.data.samples import Sample, read_sample, readers_of
 from emotion.errors import UserError, first_line
 from emotion.inputs.extraction import Extractor
-from emotion.inputs.store import StoredClip
+from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.prediction.fitting import fitted
 from emotion.prediction.inputs import Item
 from emotion.prediction.members import Member
@@ -83,9 +84,12 @@ class ItemReader(Dataset):
         self.n_views = n_views
         self.blocked = blocked
         stores = {item.store.root: item.store for item in items if item.store is not None}
+        enrolment = getattr(options, "features_dir", "")  # of the speakers of media files
+        if enrolment and any(item.store is None for item in items):
+            stores[None] = FeatureStore(Path(enrolment))
         self.readers = {
             (root, reading): readers_of(reading.recipe, stores.get(root))
-            for root in (*stores, None)
+            for root in {*stores, None}
             for reading in readings
         }
 
