@@ -114,8 +114,8 @@ def feature_names(known: Iterable[str] = ()) -> list[str]:
     """All features, in the order in which they are extracted: those that every folder has, and of
     ``known`` (such as the settings of a features folder) those that some have.
     """
-    known = sorted(known)
-    some = {line: [n for n in known if line in (n, family_of(n))] for line in FEATURES}
+    families = {name: family_of(name) for name in sorted(known)}
+    some = {line: [n for n, own in families.items() if line in (n, own)] for line in FEATURES}
     return [n for name in FEATURES for n in (some[name] if FAMILY in name else [name])]
 
 

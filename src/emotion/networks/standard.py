@@ -28,8 +28,8 @@ class Standard(nn.Module):
         """Values (B, N, ...), mask (B, N); masked steps are 0."""
         if self.sums is not None:
             self._add(values[mask].double())
-        known = (values - self.mean) / self.deviation
-        return known.masked_fill(~mask.view(*mask.shape, *[1] * (values.dim() - 2)), 0.0)
+        known = (values - self.mean).div_(self.deviation)
+        return known.masked_fill_(~mask.view(*mask.shape, *[1] * (values.dim() - 2)), 0.0)
 
     def _add(self, steps: Tensor) -> None:
         count, total, squares = self.sums
