@@ -14,6 +14,7 @@ from emotion.clock import whole_steps
 from emotion.data.examples import TARGETS, Example
 from emotion.data.faults import Ledger
 from emotion.data.samples import Readers, Sample, clock_of, pad, read_sample, readers_of
+from emotion.inputs.memory import Memory
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.recipe import Recipe
 from emotion.records import Batch, Clock, Record, Stream
@@ -57,7 +58,9 @@ class FeatureDataset(Dataset):
         seed: int = 0,
         ledger: Ledger | None = None,
         readers: CorporaReaders | None = None,
+        memory: Memory | None = None,
     ) -> None:
+        self.memory = memory
         self.ledger = ledger
         self.store = store
         self.examples = examples
@@ -82,7 +85,7 @@ class FeatureDataset(Dataset):
             self.ledger.note(example.record.stem)
         generator = np.random.default_rng((self.seed, epoch, index)) if self.training else None
         store = example.source.store if example.source else self.store
-        clip = StoredClip(store, example.split, example.record)
+        clip = StoredClip(store, example.split, example.record, memory=self.memory)
         targets = tuple(getattr(example, name) for name in TARGETS)
         return read_sample(clip, self.by_corpus[example.source and store.root], generator, targets)
 

@@ -101,6 +101,7 @@ class Feature:
     needs: tuple[str, ...] = ()  # features that it is made of
     over_time = True  # whether it is known when its steps are; words: ``is_timed``
     staged = False  # in preprocessing its networks work in a stage of their own: ``afterwards``
+    remembered = False  # a named tuple of arrays, small: a run keeps it in memory while it fits
     anew = False  # of a window of a longer recording: extracted from its own sound, not cut out
     backdrop = ""  # what attention to it is drawn upon: sound, faces, or words
     settings: tuple[str, ...] = ()  # names in features.json that decide what a model is shown

@@ -22,6 +22,7 @@ import numpy as np
 from emotion import registry
 from emotion.errors import UserError, first_line
 from emotion.files import read_csv, read_json, write_atomic, write_csv, write_json
+from emotion.inputs.memory import Memory
 from emotion.records import ClipFeatures, Record
 
 FORMAT = 1
@@ -137,15 +138,19 @@ class StoredClip(NamedTuple):
     split: str
     record: Record
     version: str = ""
+    memory: Memory | None = None
 
     def read(self, feature: str) -> Any:
-        """Read one file.
+        """Read one file, or remember what was in it.
 
         Raises:
             UserError: it is missing or damaged.
         """
         made = registry.feature(feature)
-        return self.read_with(feature, lambda path: made.read(path, self))
+        if self.memory is None or not made.remembered:
+            return self.read_with(feature, lambda path: made.read(path, self))
+        key = (self.store.root, self.split, feature, self.record.stem)
+        return self.memory.read(key, lambda: self._replace(memory=None).read(feature))
 
     def read_with(self, feature: str, read: Callable[[Path], Any]) -> Any:
         """Read a part of one file, or all of it in another way.

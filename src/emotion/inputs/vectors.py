@@ -48,6 +48,7 @@ def without_times(values: np.ndarray) -> Vectors:
 class VectorFeature(Feature):
     """The base of features that are vectors: a class below it names and extracts them."""
 
+    remembered = True
     most = MOST_VECTORS
     jitter = True  # whether training cuts a little off at either end of a whole clip
 

@@ -22,7 +22,9 @@ from emotion.data.folds import Folds, fold_count
 from emotion.data.sampling import EvalBatches, SharedBatches, TrainBatches
 from emotion.errors import UserError
 from emotion.inputs.feature import agree
+from emotion.inputs.memory import Memory
 from emotion.inputs.store import FeatureStore
+from emotion.machine import local_processes
 from emotion.models.checkpoint import ABOUT, Checkpoint, find_checkpoint, load_checkpoint
 from emotion.models.devices import loader_workers
 from emotion.models.evaluate import to_device
@@ -192,6 +194,7 @@ class Loaders:
     def __post_init__(self) -> None:
         self.workers = loader_workers(self.options.num_workers)
         self.ledger = Ledger(self.workers)
+        self.memory = Memory.of_run(self.workers * local_processes())
         self.readers = readers_of_corpora(self.task.recipe, self.task.store, self.task.parts.train)
         training = self.dataset(self.task.parts.train, training=True)
         self.train_batches = self._train_batches()
@@ -213,6 +216,7 @@ class Loaders:
             seed=self.options.seed,
             ledger=self.ledger,
             readers=self.readers,
+            memory=self.memory,
         )
 
     def evaluation(self, examples: list[Example], shared: bool = True) -> DataLoader:
