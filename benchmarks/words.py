@@ -1,7 +1,7 @@
 """Words of RAVDESS's two sentences: how many are heard wrong, how fast, and whether they lie in the
 speech.
 
-    python benchmarks/words.py MODEL --data_dir RAVDESS --clips 150 --json words.json
+    python benchmarks/words.py MODEL --data_dir RAVDESS --clips 150 --lines words.jsonl
 
 MODEL is what ``preprocess.py --transcribe`` takes. Errors are those of the words in small letters
 without marks (substituted, left out, put in, over the words that were said), by emotion and
@@ -100,6 +100,22 @@ def listen(hear: Transcriber, clip: Clip, class_names: tuple[str, ...]) -> Heard
     )
 
 
+def listen_to_all(
+    hear: Transcriber, clips: list[Clip], class_names: tuple[str, ...], lines: Path | None
+) -> list[Heard]:
+    """Transcribe clips, but those of which ``lines`` has what came of them; new ones are added."""
+    known: dict[str, Heard] = {}
+    if lines and lines.is_file():
+        done = (Heard(**json.loads(line)) for line in lines.read_text().splitlines())
+        known = {one.stem: one for one in done}
+    with open(lines or os.devnull, "a", encoding="utf-8") as file:
+        for clip in tqdm(clips, unit="clip"):
+            if clip.stem not in known:
+                known[clip.stem] = listen(hear, clip, class_names)
+                print(json.dumps(known[clip.stem]._asdict()), file=file, flush=True)
+    return [known[clip.stem] for clip in clips]
+
+
 def inside(spoken: Spoken, waveform: np.ndarray) -> int:
     """Words whose middle lies in the trimmed speech."""
     speech = extract_speech(waveform)
@@ -162,7 +178,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=0, help="a seeded sample; 0 takes all")
     parser.add_argument("--language", default="auto")
     parser.add_argument("--workers", type=int, nargs="*", default=[], help="such as 1 2")
-    parser.add_argument("--json", type=Path, help="a line a clip goes here")
+    parser.add_argument(
+        "--lines", type=Path, help="a line a clip; those it has are not heard again"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     corpus = load(options.data_dir)
@@ -171,7 +189,7 @@ def main() -> None:
         drawn = np.random.default_rng(0).permutation(len(clips))[: options.clips]
         clips = [clips[k] for k in sorted(drawn)]
     hear = Transcriber(options.model, options.language)
-    heard = [listen(hear, clip, corpus.class_names) for clip in tqdm(clips, unit="clip")]
+    heard = listen_to_all(hear, clips, corpus.class_names, options.lines)
     print_table(heard)
     found = sum(one.found for one in heard)
     share = 100 * sum(one.inside for one in heard) / max(found, 1)
@@ -180,8 +198,6 @@ def main() -> None:
     print(f"{spent:.2f} s of one core for a second of sound, language {options.language}")
     for workers in options.workers:
         measure_workers(options.model, clips[:24], workers)
-    if options.json:
-        options.json.write_text(json.dumps([one._asdict() for one in heard], indent=1) + "\n")
 
 
 if __name__ == "__main__":
