@@ -185,8 +185,17 @@ def test_signs_are_flipped_exactly_where_there_are_few():
     assert pair["clips"] == 20
     assert pair["difference"] == pytest.approx(8 / 20)
     assert pair["p"] == pytest.approx(2 * (1 + 10) / 2**10)  # both tails of ten even coins
-    (same,) = compare([system("first", first, labels), system("same", first, labels)])
-    assert same["p"] == 1.0
+
+
+def test_systems_without_clips_in_common_or_that_say_the_same_are_not_compared():
+    labels, answers = drawn_answers(50)
+    one, other = (system(name, answers, labels) for name in ("one", "other"))
+    assert compare([one, other]) == []
+    other.probabilities[:] = np.roll(other.probabilities, 1, axis=1)
+    assert len(compare([one, other])) == 1
+    one.probabilities[25:] = np.nan
+    other.probabilities[:25] = np.nan
+    assert compare([one, other]) == []
 
 
 def test_clips_without_an_answer_do_not_count():
@@ -196,7 +205,8 @@ def test_clips_without_an_answer_do_not_count():
     scores = gaps.score(tuple("abcd"), 100)
     assert (scores["clips"], scores["unanswered"]) == (40, 10)
     assert scores["accuracy"] == (labels == answers)[10:].mean()
-    (pair,) = compare([gaps, system("whole", answers, labels)])
+    other = system("whole", (answers + 1) % 4, labels)
+    (pair,) = compare([gaps, other])
     assert pair["clips"] == 40
 
 

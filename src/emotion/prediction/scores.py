@@ -169,16 +169,23 @@ def reliability(system: System) -> list[dict[str, float]]:
 
 
 def compare(systems: Sequence[System]) -> list[dict[str, Any]]:
-    """A paired test of each two systems on the clips that both answered.
+    """A paired test of each two systems on the clips that both answered; nothing of two that share
+    no clips, or say the same of those they share, as a mean and the one model that it is of.
 
     The difference in UA is a sum over speakers (clips, where speakers are not known), and between
     equals each speaker's part of it might as well have had the other sign: the test flips signs
     (Fisher's randomisation test). ``p_holm`` allows for the number of pairs (Holm 1979).
     """
-    rows = [_sign_flips(first, second) for first, second in combinations(systems, 2)]
+    pairs = [pair for pair in combinations(systems, 2) if _differ(*pair)]
+    rows = [_sign_flips(first, second) for first, second in pairs]
     for row, corrected in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = corrected
     return rows
+
+
+def _differ(first: System, second: System) -> bool:
+    both = first.answered & second.answered
+    return not np.array_equal(first.probabilities[both], second.probabilities[both])
 
 
 def _sign_flips(first: System, second: System) -> dict[str, Any]:
