@@ -48,6 +48,14 @@ class Extraction:
         "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
         "features",
     )
+    text_context: int = flag(
+        0,
+        "utterances before a clip in its dialogue that --text_encoder reads with its own words; "
+        "such features, and models of them, are of this number",
+        "features",
+        low=0,
+        high=20,
+    )
     transcribe: str = ""  # of the transcriber
     transcripts: tuple[str, ...] = ()  # predict.py's flag
 
@@ -88,7 +96,8 @@ class Words(VectorFeature):
             spoken = spoken_of(media.clip.transcript)
         if spoken is None:
             raise Absent("absent")
-        words = tools(spoken, media.value_of_all(transcription.NAME)) if spoken.words else None
+        whole = media.value_of_all(transcription.NAME)
+        words = tools(spoken, whole, media.clip) if spoken.words else None
         if words is None or not len(words.values):
             raise Absent("empty")
         return words
@@ -136,7 +145,7 @@ class Words(VectorFeature):
     def afterwards(self, options: Extraction, corpus: Corpus, store: Any) -> Transcripts | None:
         """The transcripts, where the flags say what embeds them."""
         flags = {k: getattr(options, k) for k in ("text_encoder", "word_vectors")}
-        return transcripts_of(corpus, store, flags, bool(options.transcribe))
+        return transcripts_of(corpus, store, flags, options.text_context, bool(options.transcribe))
 
     def describe(self, options: Extraction) -> dict[str, Any]:
         """Nothing, unless transcripts are embedded."""
