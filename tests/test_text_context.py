@@ -192,9 +192,9 @@ def test_what_has_no_dialogues_or_no_encoder_says_so_in_a_line(tmp_path, bert):
     folder = write_table(tmp_path, ROWS)
     with pytest.raises(UserError, match=r"--text_context 2: .* give --text_encoder"):
         run(folder, "")
+    corpus, flags = load_corpus("table", folder), {"text_encoder": bert, "word_vectors": ""}
     with pytest.raises(UserError, match=r"--text_context 2: .* leave out --transcribe"):
-        flags = {"text_encoder": bert, "word_vectors": ""}
-        transcripts_of(load_corpus("table", folder), None, flags, 2, transcribed=True)
+        transcripts_of(corpus, None, flags, 2, transcribed=True)
     assert not (folder / "features").exists()
 
 
