@@ -24,6 +24,8 @@ text_encoders = Lazy("emotion.frozen.text_encoder")  # takes torch along
 
 BATCH_SIZE = 64
 EMBEDDER = "text:embedder"  # in features.json: where it is, which its name does not say
+# files of encoders: what reads text has the first, what hears or sees has the second
+TOKENISER, PREPROCESSOR = "tokenizer.json", "preprocessor_config.json"
 CONTEXT = "context"  # of it: how many transcripts before a clip are read with its own
 
 
@@ -195,6 +197,17 @@ class Embedding:
         if isinstance(self.embedder, WordVectors):
             self.embedder.learn(tokenise((whole or spoken).text))
         return embed(self.embedder, [spoken], [before(clip, self.context)])[0]
+
+
+def moved_to(settings: dict[str, Any], encoders: Sequence[str]) -> str:
+    """Which of ``--encoders`` embeds the words: that of the name it had in training, or else one
+    that reads text and neither hears nor sees; nothing where there is none.
+    """
+    name = Path(settings[EMBEDDER][SOURCE]).name
+    named = [path for path in encoders if Path(path).name == name]
+    reads = [p for p in map(Path, encoders) if (p / TOKENISER).is_file()]
+    others = [str(path) for path in reads if not (path / PREPROCESSOR).is_file()]
+    return next(iter([*named, *others]), "")
 
 
 def transcripts_of(

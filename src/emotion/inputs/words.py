@@ -19,7 +19,13 @@ from emotion.inputs.media import Media
 from emotion.inputs.spoken import spoken_of
 from emotion.inputs.store import load_archive, numbers
 from emotion.inputs.transcription import Ears
-from emotion.inputs.transcripts import EMBEDDER, Embedding, Transcripts, transcripts_of
+from emotion.inputs.transcripts import (
+    EMBEDDER,
+    Embedding,
+    Transcripts,
+    moved_to,
+    transcripts_of,
+)
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors, without_times
 from emotion.inputs.video import MediaError
@@ -58,6 +64,7 @@ class Extraction:
     )
     transcribe: str = ""  # of the transcriber
     transcripts: tuple[str, ...] = ()  # predict.py's flag
+    encoders: tuple[str, ...] = ()  # predict.py's flag
 
 
 class Words(VectorFeature):
@@ -106,7 +113,8 @@ class Words(VectorFeature):
         """What embedded the words of the training, where they were embedded at all."""
         if settings.get(EMBEDDER) is None:
             return None
-        return Embedding(settings, given(tuple(options.transcripts)).embedder)
+        found = given(tuple(options.transcripts))
+        return Embedding(settings, found.embedder or moved_to(settings, options.encoders))
 
     def obstacle(self, settings: dict[str, Any], options: Extraction) -> str:
         """Whether words are to be left out; what hears or embeds them ends the program, in a line,
@@ -126,7 +134,7 @@ class Words(VectorFeature):
                 )
             return ""
         try:
-            Embedding(settings, found.embedder)
+            Embedding(settings, found.embedder or moved_to(settings, options.encoders))
             if found.words is None and settings.get(transcription.NAME):
                 _ = Ears(settings[transcription.NAME], found, "cpu").transcriber
         except UserError as error:
