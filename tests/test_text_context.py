@@ -109,10 +109,11 @@ def test_the_rows_of_a_table_have_dialogues(tmp_path):
 # -- the encoder -----------------------------------------------------------------------------------
 
 
-def test_the_states_are_those_of_its_own_words_which_have_looked_back(bert):
+def test_the_states_are_those_of_its_own_words_alone_and_having_looked_back(bert):
     encoder = TextEncoder(bert, device="cpu")
     texts, past = ["I am unhappy!", "sad"], [["so happy", "sad"], []]
-    looked_back, alone = encoder.embed(texts, past)
+    both, alone = encoder.embed(texts, past)
+    looked_back = both[:, 32:]
     tokens = encoder.tokenizer("so happy sad", "I am unhappy!", return_tensors="pt")
     with torch.inference_mode():  # [CLS] so happy sad [SEP] i am un ##happy ! [SEP]
         states = encoder.model(
@@ -121,7 +122,8 @@ def test_the_states_are_those_of_its_own_words_which_have_looked_back(bert):
     np.testing.assert_allclose(looked_back[:2], states[:2], atol=1e-6)
     np.testing.assert_allclose(looked_back[2], states[2:4].mean(0), atol=1e-6)
     assert len(looked_back) == len(encoder.spans(texts)[0]) == 4
-    np.testing.assert_allclose(alone, encoder.embed(["sad"])[0], atol=1e-6)
+    np.testing.assert_allclose(both[:, :32], encoder.embed(texts[:1])[0], atol=1e-6)
+    np.testing.assert_allclose(alone, np.tile(encoder.embed(["sad"])[0], 2), atol=1e-6)
 
 
 def test_what_is_longest_ago_gives_way_and_never_the_words_themselves(bert):
@@ -133,7 +135,7 @@ def test_what_is_longest_ago_gives_way_and_never_the_words_themselves(bert):
     assert PLACES < 3 + 9 + 2 + 3
     np.testing.assert_allclose(kept, short, atol=1e-6)
     (full,) = encoder.embed(["sad " * 30], [["happy"]])
-    np.testing.assert_allclose(full, encoder.embed(["sad " * 30])[0], atol=1e-6)
+    np.testing.assert_allclose(full, np.tile(encoder.embed(["sad " * 30])[0], 2), atol=1e-6)
     assert len(full) == PLACES - 2
 
 
@@ -149,7 +151,9 @@ def test_words_look_back_at_the_last_utterances_and_at_no_later_one(tmp_path, be
         np.testing.assert_allclose(
             found[name], encoder.embed([said[name]], [before])[0], atol=1e-5, err_msg=name
         )
-    assert np.abs(found["a3"] - encoder.embed([said["a3"]])[0]).max() > 0.01
+    alone, looked_back = np.split(found["a3"], 2, axis=1)
+    np.testing.assert_allclose(alone, encoder.embed([said["a3"]])[0], atol=1e-5)
+    assert np.abs(looked_back - alone).max() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -210,7 +214,7 @@ def corpus(tmp_path, bert):
 
 def model_of(corpus, folder):
     settings = FeatureStore(corpus / "features").read_description()["settings"]
-    return make_checkpoint(folder, "text", class_names=CLASSES, features=settings, text_dim=32)
+    return make_checkpoint(folder, "text", class_names=CLASSES, features=settings, text_dim=64)
 
 
 def test_the_rows_of_a_table_look_back_as_the_features_do(corpus, tmp_path):

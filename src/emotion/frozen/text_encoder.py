@@ -25,9 +25,10 @@ class TextEncoder:
     layer is the mean over the last ones: the very last layer of a sentence encoder is bent to its
     own task (MELD, MiniLM: see ``recipes/meld.md``, one run each).
 
-    What was said before a transcript may stand in front of it, a separator between: the states are
-    those of its own words, which have looked back. Where there is no room for all of it, what is
-    longest ago is left out.
+    What was said before a transcript may stand in front of it, a separator between. Kept are the
+    states of its own words, read alone and, behind them, having looked back (MELD: looking back
+    alone is worse than not at all). Where there is no room for all of it, what is longest ago is
+    left out.
     """
 
     def __init__(self, source: str, layers: int = 1, device: str = "") -> None:
@@ -57,19 +58,26 @@ class TextEncoder:
     def prepare(self, transcripts: Iterable[str]) -> None:
         """Nothing: the encoder knows every word."""
 
-    @torch.inference_mode()
     def embed(
         self, transcripts: Sequence[str], past: Sequence[Sequence[str]] = ()
     ) -> list[np.ndarray]:
-        """Hidden states (W, D) float32 of each transcript; W is 0 where there are no words.
+        """Hidden states (W, D) float32 of each transcript, with ``past`` (W, 2 * D); W is 0 where
+        there are no words.
 
         Args:
             transcripts: of clips.
-            past: what was said before each, the last one last; nothing without.
+            past: what was said before each, the last one last.
         """
+        alone = self._embed(transcripts, [()] * len(transcripts))
+        if not past:
+            return alone
+        looked_back = self._embed(transcripts, past)
+        return [np.concatenate(both, 1) for both in zip(alone, looked_back, strict=True)]
+
+    @torch.inference_mode()
+    def _embed(self, transcripts: Sequence[str], past: Sequence[Sequence[str]]) -> list[np.ndarray]:
         tokens = self._tokens(transcripts)
         words = [tokens.word_ids(row) for row in range(len(transcripts))]
-        past = past or [()] * len(words)
         before = [self._before(said, len(own)) for said, own in zip(past, words, strict=True)]
         rows = zip(tokens["input_ids"], before, map(_start, words), strict=True)
         states = self._states([own[:at] + said + own[at:] for own, said, at in rows])

@@ -40,7 +40,9 @@ class WordEmbedder(Protocol):
     def embed(
         self, transcripts: Sequence[str], past: Sequence[Sequence[str]] = ()
     ) -> list[np.ndarray]:
-        """float32 (W, D) of each transcript; ``past``: what was said before each."""
+        """float32 (W, D) of each transcript; ``past``: what was said before each, which may make
+        them wider.
+        """
 
     def spans(self, transcripts: Sequence[str]) -> list[np.ndarray]:
         """Where each of these W stands in its transcript, int (W, 2)."""
@@ -85,7 +87,7 @@ class Transcripts:
         spoken = {id(clip): self._spoken(clip, known[clip.split, clip.stem]) for clip in clips}
         if clips:
             self.embedder.prepare(said.text for said in spoken.values())
-        past = {id(clip): before(clip, self.context) for clip in clips}
+        past = {id(clip): before(clip, self.context) if self.context else [] for clip in clips}
 
         def letters(clip: Clip) -> int:
             return sum(map(len, [spoken[id(clip)].text, *past[id(clip)]]))
@@ -94,7 +96,8 @@ class Transcripts:
         for first in range(0, len(clips), BATCH_SIZE):
             batch = clips[first : first + BATCH_SIZE]
             said = [spoken[id(clip)] for clip in batch]
-            embedded = embed(self.embedder, said, [past[id(clip)] for clip in batch])
+            read = [past[id(clip)] for clip in batch] if self.context else ()
+            embedded = embed(self.embedder, said, read)
             for clip, words in zip(batch, embedded, strict=True):
                 record = known[clip.split, clip.stem]
                 yield clip, self._store(clip, words, spoken[id(clip)], record)
@@ -130,7 +133,7 @@ class Transcripts:
 
 def before(clip: Clip, context: int) -> list[str]:
     """The last ``context`` transcripts before a clip in its dialogue; fewer where it begins."""
-    return [clean(said) for said in clip.past[-context:]] if context else []
+    return [clean(said) for said in clip.past[-context:]]
 
 
 def _name(embedder: WordEmbedder, context: int) -> str:
@@ -196,7 +199,8 @@ class Embedding:
         """
         if isinstance(self.embedder, WordVectors):
             self.embedder.learn(tokenise((whole or spoken).text))
-        return embed(self.embedder, [spoken], [before(clip, self.context)])[0]
+        past = [before(clip, self.context)] if self.context else ()
+        return embed(self.embedder, [spoken], past)[0]
 
 
 def moved_to(settings: dict[str, Any], encoders: Sequence[str]) -> str:
