@@ -3,6 +3,9 @@
 import pytest
 import torch
 
+WORDS = ["i", "am", "so", "happy", "##ness", "sad", "un", "##happy", "!", ","]
+PLACES = 16  # tokens that the BERT reads at most
+
 
 def make_whisper(folder, seed=0):
     """Whisper with an encoder of two layers of 16; its folder."""
@@ -18,3 +21,23 @@ def make_whisper(folder, seed=0):
     transformers.WhisperModel(config).save_pretrained(folder)
     transformers.WhisperFeatureExtractor().save_pretrained(folder)
     return str(folder)
+
+
+def make_bert(folder):
+    """A BERT of 32 numbers a token that knows ``WORDS``; its folder."""
+    transformers = pytest.importorskip("transformers")
+    folder.mkdir(exist_ok=True)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary))
+    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=PLACES,
+    )
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder

@@ -15,33 +15,17 @@ import torch
 from emotion.errors import UserError
 from emotion.frozen.text_encoder import TextEncoder, average_subwords
 from emotion.paths import HOME
+from tests.encoders import make_bert
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
     reason="transformers is not installed (requirements-text.txt)",
 )
-WORDS = ["i", "am", "so", "happy", "##ness", "sad", "un", "##happy", "!", ","]
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """A BERT of 32 numbers a token, saved as an encoder's folder."""
-    transformers = pytest.importorskip("transformers")
-    folder = tmp_path_factory.mktemp("tiny")
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary))
-    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = transformers.BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=16,
-    )
-    transformers.BertModel(config).save_pretrained(folder)
-    return folder
+    return make_bert(tmp_path_factory.mktemp("tiny"))
 
 
 def test_subwords_are_averaged_to_words_without_special_tokens():

@@ -45,6 +45,7 @@ class Clip(NamedTuple):
     transcript: str = ""  # the words spoken, for a text encoder; empty where there are none
     vectors: dict[str, Path] | None = None  # files of the user's own features, by their names
     sex: str = ""  # of the speaker, in the corpus's own word; empty where nobody says
+    past: tuple[str, ...] = ()  # transcripts before it in its dialogue, the last one last
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ F1 say more than accuracy.
 import re
 from pathlib import Path
 
+from emotion.corpora.dialogues import with_past
 from emotion.corpora.rows import Row, read_rows
 from emotion.corpora.takes import files_below
 from emotion.errors import UserError
@@ -36,15 +37,12 @@ def load(folder: Path) -> Corpus:
     """
     lists = {split: _find_list(folder, split) for split in SPLITS}
     media = _find_media(folder)
-    clips = [
-        _load_clip(row, split, media)
-        for split, path in lists.items()
-        for row in read_rows(path, COLUMNS)
-    ]
+    rows = [(row, split) for split, path in lists.items() for row in read_rows(path, COLUMNS)]
+    clips = [_load_clip(row, split, media) for row, split in rows]
     silent = [clip for clip in clips if clip.path is None]
     if media and silent:
         note(f"meld: {len(silent)} of {len(clips)} utterances have no mp4: {silent[0].stem}")
-    return Corpus("meld", CLASS_NAMES, clips)
+    return Corpus("meld", CLASS_NAMES, with_past(clips, [row["Dialogue_ID"] for row, _ in rows]))
 
 
 def _find_list(folder: Path, split: str) -> Path:

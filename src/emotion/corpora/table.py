@@ -1,14 +1,16 @@
 """Your own data: a CSV file with one row per clip.
 
 ``path,label`` and, where they are known, ``id, face_label, speech_label, speaker, sex, split,
-transcript``, and files of one's own features: ``speech_vectors, face_vectors, text_vectors``. Paths
-count from the folder of the file. A row without a path is a transcript or vectors alone, and wants
-an ``id``. Without the column ``split`` there is one split, ``all``, and folds are by
-speaker. An empty label is a clip to be predicted. Class names are the labels that occur, sorted.
+transcript, dialogue``, and files of one's own features: ``speech_vectors, face_vectors,
+text_vectors``. Paths count from the folder of the file. A row without a path is a transcript or
+vectors alone, and wants an ``id``. Without the column ``split`` there is one split, ``all``, and
+folds are by speaker. Rows of one ``dialogue`` stand in the order in which they are said. An empty
+label is a clip to be predicted. Class names are the labels that occur, sorted.
 """
 
 from pathlib import Path
 
+from emotion.corpora.dialogues import with_past
 from emotion.corpora.rows import Row, read_rows
 from emotion.errors import UserError
 from emotion.records import Clip, Corpus, Labels
@@ -56,7 +58,7 @@ def load(folder: Path, known: tuple[str, ...] = ()) -> Corpus:
     clips = [_load_clip(row, path.parent, class_names) for row in rows]
     _check_files(path, clips)
     _check_splits(path, clips)
-    return Corpus("table", class_names, clips)
+    return Corpus("table", class_names, with_past(clips, [row["dialogue"] for row in rows]))
 
 
 def _load_clip(row: Row, folder: Path, class_names: tuple[str, ...]) -> Clip:

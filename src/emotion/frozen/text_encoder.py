@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from emotion.errors import UserError, first_line
 from emotion.frozen.hugging_face import fingerprint, folder_of, library
@@ -23,6 +24,11 @@ class TextEncoder:
     Words are those of the encoder's own tokenizer, which splits off punctuation. More than one
     layer is the mean over the last ones: the very last layer of a sentence encoder is bent to its
     own task (MELD, MiniLM: see ``recipes/meld.md``, one run each).
+
+    What was said before a transcript may stand in front of it, a separator between. Kept are the
+    states of its own words, read alone and, behind them, having looked back (MELD: looking back
+    alone is worse than not at all). Where there is no room for all of it, what is longest ago is
+    left out.
     """
 
     def __init__(self, source: str, layers: int = 1, device: str = "") -> None:
@@ -52,16 +58,46 @@ class TextEncoder:
     def prepare(self, transcripts: Iterable[str]) -> None:
         """Nothing: the encoder knows every word."""
 
+    def embed(
+        self, transcripts: Sequence[str], past: Sequence[Sequence[str]] = ()
+    ) -> list[np.ndarray]:
+        """Hidden states (W, D) float32 of each transcript, with ``past`` (W, 2 * D); W is 0 where
+        there are no words.
+
+        Args:
+            transcripts: of clips.
+            past: what was said before each, the last one last.
+        """
+        alone = self._embed(transcripts, [()] * len(transcripts))
+        if not past:
+            return alone
+        looked_back = self._embed(transcripts, past)
+        return [np.concatenate(both, 1) for both in zip(alone, looked_back, strict=True)]
+
     @torch.inference_mode()
-    def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
-        """Hidden states (W, D) float32 of each transcript; W is 0 where there are no words."""
+    def _embed(self, transcripts: Sequence[str], past: Sequence[Sequence[str]]) -> list[np.ndarray]:
         tokens = self._tokens(transcripts)
-        inputs = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
-        states = self._states(inputs).float().cpu()
-        return [
-            average_subwords(states[row], tokens.word_ids(row)).numpy()
-            for row in range(len(transcripts))
-        ]
+        words = [tokens.word_ids(row) for row in range(len(transcripts))]
+        before = [self._before(said, len(own)) for said, own in zip(past, words, strict=True)]
+        rows = zip(tokens["input_ids"], before, map(_start, words), strict=True)
+        states = self._states([own[:at] + said + own[at:] for own, said, at in rows])
+        found = []
+        for row, said, own in zip(states, before, words, strict=True):
+            kept = torch.cat([row[: _start(own)], row[_start(own) + len(said) :]])
+            found.append(average_subwords(kept, own).numpy())
+        return found
+
+    def _before(self, past: Sequence[str], own: int) -> list[int]:
+        """The tokens of ``past`` and a separator, as far as there is room beside ``own`` tokens."""
+        room = self.max_tokens - own - 1
+        kept: list[int] = []
+        for said in reversed(past):
+            tokens = self.tokenizer(said, add_special_tokens=False)["input_ids"]
+            if len(kept) + len(tokens) > room:
+                break
+            kept = tokens + kept
+        separator = [self.tokenizer.sep_token_id] if self.tokenizer.sep_token else []
+        return kept + separator if kept else []
 
     def spans(self, transcripts: Sequence[str]) -> list[np.ndarray]:
         """Where the words of ``embed`` stand in each transcript, int (W, 2): the first character
@@ -80,18 +116,28 @@ class TextEncoder:
     def _tokens(self, transcripts: Sequence[str]) -> Any:
         return self.tokenizer(
             list(transcripts),
-            padding=True,
             truncation=True,
             max_length=self.max_tokens,
-            return_tensors="pt",
         )
 
-    def _states(self, inputs: dict[str, Tensor]) -> Tensor:
-        """(B, N, D); asked for all its layers only where more than the last one is wanted."""
+    def _states(self, rows: list[list[int]]) -> list[Tensor]:
+        """float32 (N, D) of each row of N tokens; asked for all its layers only where more than the
+        last one is wanted.
+        """
+        ids = pad_sequence([torch.tensor(row) for row in rows], True, self.tokenizer.pad_token_id)
+        mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], True)
+        inputs = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+        found = self.model(**inputs, output_hidden_states=self.layers > 1)
         if self.layers == 1:
-            return self.model(**inputs).last_hidden_state
-        hidden = self.model(**inputs, output_hidden_states=True).hidden_states
-        return torch.stack(hidden[-self.layers :]).mean(0)
+            states = found.last_hidden_state
+        else:
+            states = torch.stack(found.hidden_states[-self.layers :]).mean(0)
+        return [state[: len(row)] for state, row in zip(states.float().cpu(), rows, strict=True)]
+
+
+def _start(words: Sequence[int | None]) -> int:
+    """Where the first word stands, after the special tokens that begin a text."""
+    return next((place for place, word in enumerate(words) if word is not None), 0)
 
 
 def average_subwords(states: Tensor, words: Sequence[int | None]) -> Tensor:

@@ -86,8 +86,13 @@ class WordVectors:
             self.vectors |= self._read({part.encode() for part in new})
             self.sought |= new
 
-    def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
-        """Vectors (W, D) float32 of each transcript; W is 0 where no word has one."""
+    def embed(
+        self, transcripts: Sequence[str], past: Sequence[Sequence[str]] = ()
+    ) -> list[np.ndarray]:
+        """Vectors (W, D) float32 of each transcript; W is 0 where no word has one.
+
+        ``past``, what was said before, changes no word's vector.
+        """
         return [self._embed(transcript) for transcript in transcripts]
 
     def spans(self, transcripts: Sequence[str]) -> list[np.ndarray]:

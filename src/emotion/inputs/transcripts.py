@@ -24,6 +24,9 @@ text_encoders = Lazy("emotion.frozen.text_encoder")  # takes torch along
 
 BATCH_SIZE = 64
 EMBEDDER = "text:embedder"  # in features.json: where it is, which its name does not say
+# files of encoders: what reads text has the first, what hears or sees has the second
+TOKENISER, PREPROCESSOR = "tokenizer.json", "preprocessor_config.json"
+CONTEXT = "context"  # of it: how many transcripts before a clip are read with its own
 
 
 class WordEmbedder(Protocol):
@@ -34,8 +37,12 @@ class WordEmbedder(Protocol):
     def prepare(self, transcripts: Iterable[str]) -> None:
         """Be told of all transcripts before the first is embedded."""
 
-    def embed(self, transcripts: Sequence[str]) -> list[np.ndarray]:
-        """float32 (W, D) of each transcript."""
+    def embed(
+        self, transcripts: Sequence[str], past: Sequence[Sequence[str]] = ()
+    ) -> list[np.ndarray]:
+        """float32 (W, D) of each transcript; ``past``: what was said before each, which may make
+        them wider.
+        """
 
     def spans(self, transcripts: Sequence[str]) -> list[np.ndarray]:
         """Where each of these W stands in its transcript, int (W, 2)."""
@@ -63,7 +70,8 @@ class Transcripts:
     ) -> None:
         self.embedder = embedder
         self.store = store
-        self.settings = {"text": embedder.name, EMBEDDER: described}
+        self.context = described.get(CONTEXT, 0)
+        self.settings = {"text": _name(embedder, self.context), EMBEDDER: described}
         self._rows = cache(lambda split: corrections(store, split))
 
     def pending(self, corpus: Corpus, known: dict[tuple[str, str], Record]) -> list[Clip]:
@@ -79,11 +87,17 @@ class Transcripts:
         spoken = {id(clip): self._spoken(clip, known[clip.split, clip.stem]) for clip in clips}
         if clips:
             self.embedder.prepare(said.text for said in spoken.values())
-        # short ones first: a batch of like lengths has little padding
-        clips = sorted(clips, key=lambda clip: len(spoken[id(clip)].text))
+        past = {id(clip): before(clip, self.context) if self.context else [] for clip in clips}
+
+        def letters(clip: Clip) -> int:
+            return sum(map(len, [spoken[id(clip)].text, *past[id(clip)]]))
+
+        clips = sorted(clips, key=letters)  # a batch of like lengths has little padding
         for first in range(0, len(clips), BATCH_SIZE):
             batch = clips[first : first + BATCH_SIZE]
-            embedded = embed(self.embedder, [spoken[id(clip)] for clip in batch])
+            said = [spoken[id(clip)] for clip in batch]
+            read = [past[id(clip)] for clip in batch] if self.context else ()
+            embedded = embed(self.embedder, said, read)
             for clip, words in zip(batch, embedded, strict=True):
                 record = known[clip.split, clip.stem]
                 yield clip, self._store(clip, words, spoken[id(clip)], record)
@@ -117,12 +131,29 @@ class Transcripts:
         )
 
 
-def embed(embedder: WordEmbedder, spoken: Sequence[Spoken]) -> list[Vectors]:
+def before(clip: Clip, context: int) -> list[str]:
+    """The last ``context`` transcripts before a clip in its dialogue; fewer where it begins."""
+    return [clean(said) for said in clip.past[-context:]]
+
+
+def _name(embedder: WordEmbedder, context: int) -> str:
+    """What features.json calls embedded words: those that have looked back are others."""
+    return f"{embedder.name} context {context}" if context else embedder.name
+
+
+def embed(
+    embedder: WordEmbedder, spoken: Sequence[Spoken], past: Sequence[Sequence[str]] = ()
+) -> list[Vectors]:
     """The words of transcripts; sub-words, and words that a tokeniser splits, have the time of the
     word that they are of.
+
+    Args:
+        embedder: of words.
+        spoken: what is said in each clip.
+        past: what was said before each; nothing without.
     """
     texts = [said.text for said in spoken]
-    vectors = [without_times(values) for values in embedder.embed(texts)]
+    vectors = [without_times(values) for values in embedder.embed(texts, past)]
     timed = [row for row, said in enumerate(spoken) if said.timed]
     for row, spans in zip(timed, embedder.spans([texts[row] for row in timed]), strict=True):
         vectors[row] = vectors[row]._replace(time=spoken[row].times(spans))
@@ -150,21 +181,45 @@ class Embedding:
             self.embedder = open_embedder(**given, device="cpu")
         except UserError as error:
             raise UserError(f"{error}; where it has moved, --transcripts PATH") from error
-        if self.embedder.name.partition("@")[2] != settings["text"].partition("@")[2]:
+        self.context = described.get(CONTEXT, 0)
+        name = _name(self.embedder, self.context)
+        if name.partition("@")[2] != settings["text"].partition("@")[2]:
             raise UserError(
                 f"{given[flag]}: is not what embedded the words of the training "
-                f"({settings['text']}, this is {self.embedder.name}); give that: --transcripts PATH"
+                f"({settings['text']}, this is {name}); give that: --transcripts PATH"
             )
 
-    def __call__(self, spoken: Spoken, whole: Spoken | None) -> Vectors:
-        """The words of a transcript; ``whole``: of the recording that it is a part of."""
+    def __call__(self, spoken: Spoken, whole: Spoken | None, clip: Clip) -> Vectors:
+        """The words of a transcript.
+
+        Args:
+            spoken: what is said.
+            whole: of the recording that it is a part of, where it is.
+            clip: whose dialogue is known, where there is one.
+        """
         if isinstance(self.embedder, WordVectors):
             self.embedder.learn(tokenise((whole or spoken).text))
-        return embed(self.embedder, [spoken])[0]
+        past = [before(clip, self.context)] if self.context else ()
+        return embed(self.embedder, [spoken], past)[0]
+
+
+def moved_to(settings: dict[str, Any], encoders: Sequence[str]) -> str:
+    """Which of ``--encoders`` embeds the words: that of the name it had in training, or else one
+    that reads text and neither hears nor sees; nothing where there is none.
+    """
+    name = Path(settings[EMBEDDER][SOURCE]).name
+    named = [path for path in encoders if Path(path).name == name]
+    reads = [p for p in map(Path, encoders) if (p / TOKENISER).is_file()]
+    others = [str(path) for path in reads if not (path / PREPROCESSOR).is_file()]
+    return next(iter([*named, *others]), "")
 
 
 def transcripts_of(
-    corpus: Corpus, store: FeatureStore, flags: dict[str, Any], transcribed: bool
+    corpus: Corpus,
+    store: FeatureStore,
+    flags: dict[str, Any],
+    context: int,
+    transcribed: bool,
 ) -> Transcripts | None:
     """What the flags ask for; a note where a corpus has transcripts and the flags say nothing.
 
@@ -172,11 +227,14 @@ def transcripts_of(
         corpus: all clips.
         store: where their features go.
         flags: of ``open_embedder``.
+        context: how many transcripts before a clip its words look back at.
         transcribed: whether clips are transcribed now.
 
     Raises:
-        UserError: both are given, or what is given cannot be used, or there are no transcripts.
+        UserError: both are given, or what is given cannot be used, or there are no transcripts, or
+            no dialogues to look back in.
     """
+    _check_context(corpus, flags, context, transcribed)
     embedder = open_embedder(**flags)
     transcripts = sum(bool(clip.transcript) for clip in corpus.clips)
     if embedder and not (transcripts or transcribed or _were_heard(corpus, store)):
@@ -191,7 +249,29 @@ def transcripts_of(
         )
     if embedder is None:
         return None
-    return Transcripts(embedder, store, _described(**flags))
+    looks_back = {CONTEXT: context} if context else {}  # older features know none
+    return Transcripts(embedder, store, _described(**flags) | looks_back)
+
+
+def _check_context(corpus: Corpus, flags: dict[str, Any], context: int, transcribed: bool) -> None:
+    if not context:
+        return
+    called = f"--text_context {context}"
+    if not flags["text_encoder"]:
+        raise UserError(
+            f"{called}: only an encoder reads a word in its context; give --text_encoder, or leave "
+            "it out"
+        )
+    if transcribed:
+        raise UserError(
+            f"{called}: looks back at transcripts that a corpus brings, and not at those that are "
+            "heard; leave out --transcribe"
+        )
+    if not any(clip.past for clip in corpus.clips):
+        raise UserError(
+            f"{called}: {corpus.name} knows no dialogues; leave it out, or give a table with the "
+            "column dialogue"
+        )
 
 
 def _described(text_encoder: str, word_vectors: str) -> dict[str, Any]:

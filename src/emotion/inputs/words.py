@@ -19,7 +19,13 @@ from emotion.inputs.media import Media
 from emotion.inputs.spoken import spoken_of
 from emotion.inputs.store import load_archive, numbers
 from emotion.inputs.transcription import Ears
-from emotion.inputs.transcripts import EMBEDDER, Embedding, Transcripts, transcripts_of
+from emotion.inputs.transcripts import (
+    EMBEDDER,
+    Embedding,
+    Transcripts,
+    moved_to,
+    transcripts_of,
+)
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors, without_times
 from emotion.inputs.video import MediaError
@@ -48,8 +54,17 @@ class Extraction:
         "embeds transcripts word by word: a text file of word2vec, GloVe or fastText, .gz too",
         "features",
     )
+    text_context: int = flag(
+        0,
+        "utterances before a clip in its dialogue that --text_encoder reads with its own words; "
+        "such features, and models of them, are of this number",
+        "features",
+        low=0,
+        high=20,
+    )
     transcribe: str = ""  # of the transcriber
     transcripts: tuple[str, ...] = ()  # predict.py's flag
+    encoders: tuple[str, ...] = ()  # predict.py's flag
 
 
 class Words(VectorFeature):
@@ -88,7 +103,8 @@ class Words(VectorFeature):
             spoken = spoken_of(media.clip.transcript)
         if spoken is None:
             raise Absent("absent")
-        words = tools(spoken, media.value_of_all(transcription.NAME)) if spoken.words else None
+        whole = media.value_of_all(transcription.NAME)
+        words = tools(spoken, whole, media.clip) if spoken.words else None
         if words is None or not len(words.values):
             raise Absent("empty")
         return words
@@ -97,7 +113,8 @@ class Words(VectorFeature):
         """What embedded the words of the training, where they were embedded at all."""
         if settings.get(EMBEDDER) is None:
             return None
-        return Embedding(settings, given(tuple(options.transcripts)).embedder)
+        found = given(tuple(options.transcripts))
+        return Embedding(settings, found.embedder or moved_to(settings, options.encoders))
 
     def obstacle(self, settings: dict[str, Any], options: Extraction) -> str:
         """Whether words are to be left out; what hears or embeds them ends the program, in a line,
@@ -117,7 +134,7 @@ class Words(VectorFeature):
                 )
             return ""
         try:
-            Embedding(settings, found.embedder)
+            Embedding(settings, found.embedder or moved_to(settings, options.encoders))
             if found.words is None and settings.get(transcription.NAME):
                 _ = Ears(settings[transcription.NAME], found, "cpu").transcriber
         except UserError as error:
@@ -136,7 +153,7 @@ class Words(VectorFeature):
     def afterwards(self, options: Extraction, corpus: Corpus, store: Any) -> Transcripts | None:
         """The transcripts, where the flags say what embeds them."""
         flags = {k: getattr(options, k) for k in ("text_encoder", "word_vectors")}
-        return transcripts_of(corpus, store, flags, bool(options.transcribe))
+        return transcripts_of(corpus, store, flags, options.text_context, bool(options.transcribe))
 
     def describe(self, options: Extraction) -> dict[str, Any]:
         """Nothing, unless transcripts are embedded."""

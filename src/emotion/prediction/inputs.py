@@ -12,6 +12,7 @@ from emotion.data.folds import Folds
 from emotion.errors import UserError
 from emotion.files import read_csv, read_json
 from emotion.inputs.extraction import extraction_of
+from emotion.inputs.given_words import given
 from emotion.inputs.store import SPLITS, FeatureStore
 from emotion.paths import HOME
 from emotion.prediction.enrolment import enrolled
@@ -65,7 +66,10 @@ def find_items(
             a model has to know.
     """
     if not inputs and not split:
-        raise UserError("nothing to answer: give --input PATH [PATH ...] or --split test")
+        raise UserError(
+            "nothing to answer: give --input PATH [PATH ...] or --split test, or words alone by "
+            "--transcripts"
+        )
     items = [item for given in inputs for item in _items_of(Path(given), members, class_map)]
     items = _with_speakers(items, members, features_dir)
     _check_analysis(items, members)
@@ -73,6 +77,18 @@ def find_items(
         store = FeatureStore(Path(features_dir or HOME / "features"))
         items += _stored(store, split, members, class_map)
     return _unique_ids(items)
+
+
+def words_alone(options: Any) -> list[str]:
+    """FileIDs of ``--transcripts`` where nothing else is given to answer."""
+    if options.input or options.split:
+        return []
+    return list(given(tuple(options.transcripts)).words or ())
+
+
+def items_of_words(names: Sequence[str]) -> list[Item]:
+    """Clips of which only the words are there."""
+    return [Item(Clip(name, name, None, "input", None, Labels(), None)) for name in names]
 
 
 def read_labels(path: Path, class_names: Sequence[str]) -> dict[str, int]:

@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 
+from emotion import registry
 from emotion.errors import UserError
 from emotion.files import read_json
 from emotion.models.checkpoint import best_checkpoint
 from emotion.paths import HOME
-from emotion.prediction.inputs import blocked_features
+from emotion.prediction.inputs import blocked_features, words_alone
 from emotion.prediction.members import Member, load_members
 from emotion.telling import note
 
@@ -41,11 +42,13 @@ def members_of(options: Any, device: torch.device) -> list[Member]:
         members = load_members(options.weights, device, temperature=not options.calibrate)
         _introduce(members)
         return members
-    folders = published(WEIGHTS)
+    # a model of sound leaves words alone without an answer, a model of words a recording
+    from_words = bool(words_alone(options))
+    folders = [f for f in published(WEIGHTS) if _reads(f, of_media=not from_words)]
     if not folders:
         raise UserError(
-            f"--weights: none given, and {WEIGHTS} holds none; give a checkpoint or the folder of "
-            "a run"
+            f"--weights: none given, and {WEIGHTS} holds none for this; give a checkpoint or the "
+            "folder of a run"
         )
     for folder in folders:
         try:
@@ -79,6 +82,12 @@ def read_card(folder: Path) -> dict[str, Any]:
         UserError: there are none, or they are damaged.
     """
     return read_json(folder / CARD, "restore it, or give --weights", dict)
+
+
+def _reads(folder: Path, of_media: bool) -> bool:
+    """Whether a model reads what is in a media file, or what is not."""
+    reads = read_card(folder).get("facts", {}).get("reads", [])
+    return any(registry.feature(name).of_media == of_media for name in reads)
 
 
 def _usable(folder: Path, options: Any, device: torch.device) -> list[Member]:

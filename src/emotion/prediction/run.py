@@ -20,8 +20,10 @@ from emotion.prediction.export import export
 from emotion.prediction.inputs import (
     Item,
     find_items,
+    items_of_words,
     read_labels,
     with_labels,
+    words_alone,
 )
 from emotion.prediction.judges import Judges, judged, own_validation_clips
 from emotion.prediction.members import Member
@@ -212,7 +214,10 @@ def _calibrate(options: PredictOptions, predictor: Ensemble, items: list[Item]) 
 
 def _items(options: PredictOptions, members: Sequence[Member]) -> list[Item]:
     split = options.split or ("val" if options.calibrate and not options.input else "")
-    items = find_items(options.input, split, options.features_dir, members, options.class_map)
+    if (names := words_alone(options)) and not split:
+        items = items_of_words(names)
+    else:
+        items = find_items(options.input, split, options.features_dir, members, options.class_map)
     if options.labels:
         names = members[0].checkpoint.class_names
         items = with_labels(items, read_labels(Path(options.labels), names))

@@ -37,9 +37,7 @@ class General:
         "folds it allows, what clips lack, how loud and how dark they are",
         "running",
     )
-    max_failures: float = flag(
-        5.0, "percent of clips that may fail before the exit code is 1", "running", low=0, high=100
-    )
+    max_failures: float = 5.0  # percent of clips before the exit code is 1; others from Python
 
 
 PreprocessOptions = registry.joined(
