@@ -7,6 +7,7 @@ from facenet_pytorch import MTCNN
 
 from emotion.inputs.faces import (
     CROP_SIZE,
+    MOST_LOOKS,
     Detection,
     FaceDetector,
     choose_face,
@@ -127,7 +128,7 @@ def work(detector, monkeypatch):
 
 
 def test_a_face_that_hardly_moves_is_looked_at_and_now_and_then_searched_for(detector, work):
-    frames = [paste_portrait(plain(90, 1280, 720), 400 + 4 * step, 60, 600) for step in range(13)]
+    frames = [paste_portrait(plain(90, 1280, 720), 400 + 4 * step, 60, 600) for step in range(18)]
     face = detector.detect(frames[0])
     assert work == [640]
     looks = []
@@ -135,8 +136,8 @@ def test_a_face_that_hardly_moves_is_looked_at_and_now_and_then_searched_for(det
         face = detector.detect(frame, face)
         looks.append(face.looks)
         assert overlap(face.box, face_box(400 + 4 * step, 60, 600)) > 0.8
-    assert looks == [*range(1, 11), 0, 1]
-    assert work[1:] == ["look"] * 10 + [160, "look"]
+    assert looks == [*range(1, MOST_LOOKS + 1), 0, 1]
+    assert work[1:] == ["look"] * MOST_LOOKS + [160, "look"]
 
 
 def test_a_look_sees_the_eyes_where_a_search_sees_them(detector, work):

@@ -26,7 +26,7 @@ REGION_SIDE = 160  # pixels of that region at most
 CLOSE = 1.4  # side of the picture in which one look is taken first, over the face's own
 CLOSE_FACE = 96  # pixels of the face in it, or up to twice as many
 STILL_IOU = 0.7  # with the face a moment ago; one that moved further is looked for in the region
-MOST_LOOKS = 10  # one after another: then it is looked for, so that nothing else is kept for a face
+MOST_LOOKS = 15  # one after another: then it is looked for, so that nothing else is kept for a face
 MIN_FACE = 40  # pixels at these sizes
 MIN_PROBABILITY = 0.95  # below it false faces were seen
 DETECT_SECONDS = 0.384  # between two detections: 3 sampled frames at the default rate
@@ -35,6 +35,8 @@ SAME_FACE_IOU = 0.5  # two detections that overlap less are not joined without a
 EYES_AT = (0.5, 0.42)  # their middle
 EYES_APART = 0.267
 LEAST_APART = 0.27  # over the longer side of the face box: of a turned head they are closer
+ROOM = 1.6  # side of the picture it is cut from: the crop may be turned by any angle
+ALIAS = 1.25  # a warp may shrink by so much, unseen
 NO_EYES = np.full((2, 2), np.nan, np.float32)
 
 
@@ -71,15 +73,10 @@ class FaceDetector:
 
     def _look(self, frame: np.ndarray, previous: Detection) -> Detection | None:
         """The face where it was: six times as quick as to search the region around it."""
-        left, top, right, bottom = _region(previous.box, *frame.shape[:2], CLOSE)
-        if previous.looks == MOST_LOOKS or min(right - left, bottom - top) < MIN_FACE:
-            return None
-        # OpenCV shrinks by whole numbers several times as quickly as by others
         shrink = max(1, int(max(previous.box[2:] - previous.box[:2]) // CLOSE_FACE))
-        size = (right - left) // shrink, (bottom - top) // shrink
-        part = frame[top : top + shrink * size[1], left : left + shrink * size[0]]
-        small = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        corner = np.array([left, top], np.float32)
+        small, corner = _close_up(frame, previous.box, CLOSE, shrink)
+        if previous.looks == MOST_LOOKS or min(small.shape[:2]) < MIN_FACE:
+            return None
         box = (previous.box - np.tile(corner, 2)) / np.float32(shrink)
         seen = _in_frame(self.network.look(small, box[None]), corner, 1 / shrink)
         found = choose_face(seen.boxes, seen.probabilities, previous, seen.eyes)
@@ -209,10 +206,18 @@ def aligned_face(frame: np.ndarray, face: Detection, size: int = CROP_SIZE) -> n
     across, down = (face.eyes[1] - face.eyes[0]).tolist()
     side = max(np.hypot(across, down), least, 1.0) / EYES_APART
     angle = np.degrees(np.arctan2(down, max(across, least)))
-    large = size * int(np.ceil(side / size))  # shrunk afterwards: to warp alone would alias
+    shrink = max(1, int(side // (2 * size)))  # by no more: to shrink and then warp blurs
+    square = np.concatenate([middle - side / 2, middle + side / 2])
+    near, corner = _close_up(frame, square, ROOM, shrink)
+    if not near.size:  # the eyes are said to lie outside
+        near, corner, shrink = frame, np.zeros(2, np.float32), 1
+    middle = (middle - corner + 0.5) / shrink - 0.5
+    side /= shrink
+    # warped at a larger size and shrunk afterwards where to warp alone would alias
+    large = size * int(np.ceil(side / size / ALIAS))
     turn = cv2.getRotationMatrix2D(middle.tolist(), angle, large / side)
     turn[:, 2] += np.multiply(EYES_AT, large) - middle
-    crop = cv2.warpAffine(frame, turn, (large, large), borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(near, turn, (large, large), borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
@@ -246,6 +251,21 @@ def _in_frame(faces: "Faces", corner: np.ndarray, scale: float) -> "Faces":
     """In pixels of the frame: faces of a part of it that begins at ``corner`` and was scaled."""
     boxes = faces.boxes / np.float32(scale) + np.tile(corner, 2)
     return faces._replace(boxes=boxes, eyes=faces.eyes / np.float32(scale) + corner)
+
+
+def _close_up(
+    frame: np.ndarray, box: np.ndarray, over: float, shrink: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The square around a face, ``over`` times as large as it, and where it begins in the frame.
+
+    It is shrunk by a whole number, which OpenCV does several times as quickly as by others.
+    """
+    left, top, right, bottom = _region(box, *frame.shape[:2], over)
+    size = (right - left) // shrink, (bottom - top) // shrink
+    part = frame[top : top + shrink * size[1], left : left + shrink * size[0]]
+    if shrink > 1 and part.size:
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    return part, np.array([left, top], np.float32)
 
 
 def _region(box: np.ndarray, height: int, width: int, over: float) -> tuple[int, int, int, int]:
