@@ -46,6 +46,17 @@ def make_clip(
     return path
 
 
+def talking_head(source: Path, path: Path, seconds: float = 8.0, side: int = 512) -> Path:
+    """The middle square of a film of a face, at ``side`` pixels and 25 frames per second, as often
+    in a row as it takes; its sound kept.
+    """
+    look = f"crop='min(iw,ih)':'min(iw,ih)',scale={side}:{side},fps=25"
+    coded = ["-c:v", "libx264", "-crf", "23", "-pix_fmt", "yuv420p", "-c:a", "aac"]
+    length = ["-t", f"{seconds}", "-vf", look, *coded, "-threads", "1", str(path)]
+    ffmpeg("-stream_loop", "-1", "-i", str(source), *length)
+    return path
+
+
 def repeat_clip(clip: Path, path: Path, times: int) -> Path:
     """The same clip, ``times`` times in a row, without coding it again."""
     ffmpeg("-stream_loop", str(times - 1), "-i", str(clip), "-c", "copy", str(path))

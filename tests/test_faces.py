@@ -7,6 +7,7 @@ from facenet_pytorch import MTCNN
 
 from emotion.inputs.faces import (
     CROP_SIZE,
+    MOST_LOOKS,
     Detection,
     FaceDetector,
     choose_face,
@@ -114,28 +115,58 @@ def test_a_face_inside_a_face_is_none_and_the_surest_comes_first():
     assert _suppress_nested(boxes[:0], np.zeros(0, np.float32), 0.7).tolist() == []
 
 
-def test_a_face_is_found_again_where_it_was_and_anywhere_else_when_it_is_gone(detector):
-    sides = []
-    search = detector.network.detect
+@pytest.fixture
+def work(detector, monkeypatch):
+    """What the detector does: ``look``, or the longer side of a picture that is searched."""
+    done, network = [], detector.network
+    look, search = network.look, network.detect
+    monkeypatch.setattr(network, "look", lambda *given: done.append("look") or look(*given))
+    monkeypatch.setattr(
+        network, "detect", lambda *given: done.append(max(given[0].shape)) or search(*given)
+    )
+    return done
 
-    def watched(picture, min_face):
-        sides.append(max(picture.shape))
-        return search(picture, min_face)
 
-    detector.network.detect = watched
-    try:
-        large = (0, 0, 200)
-        before = Detection(face_box(*large), 0.99)
-        near = detector.detect(with_faces(large), before)
-        assert overlap(near.box, before.box) > 0.8
-        assert len(sides) == 1
-        assert sides[0] < 200  # of 320
-        far = detector.detect(with_faces(RIGHT), Detection(before.box - 40, 0.99))
-        assert overlap(far.box, face_box(*RIGHT)) > 0.8
-        assert len(sides) == 3
-        assert sides[-1] == 320  # all of it
-    finally:
-        detector.network.detect = search
+def test_a_face_that_hardly_moves_is_looked_at_and_now_and_then_searched_for(detector, work):
+    frames = [paste_portrait(plain(90, 1280, 720), 400 + 4 * step, 60, 600) for step in range(18)]
+    face = detector.detect(frames[0])
+    assert work == [640]
+    looks = []
+    for step, frame in enumerate(frames[1:], start=1):
+        face = detector.detect(frame, face)
+        looks.append(face.looks)
+        assert overlap(face.box, face_box(400 + 4 * step, 60, 600)) > 0.8
+    assert looks == [*range(1, MOST_LOOKS + 1), 0, 1]
+    assert work[1:] == ["look"] * MOST_LOOKS + [160, "look"]
+
+
+def test_a_look_sees_the_eyes_where_a_search_sees_them(detector, work):
+    frame = paste_portrait(plain(90, 1280, 720), 400, 60, 600)
+    searched = detector.detect(frame)
+    seen = detector.detect(frame, searched)
+    assert work == [640, "look"]
+    np.testing.assert_allclose(seen.eyes, searched.eyes, atol=0.05 * 200)
+
+
+def test_a_face_that_moved_is_searched_for_around_its_place_and_then_anywhere(detector, work):
+    large = (0, 0, 200)
+    box = face_box(*large)
+    near = detector.detect(with_faces(large), Detection(box + 18, 0.99))
+    assert overlap(near.box, box) > 0.8
+    assert work[0] == "look"
+    assert work[1] < 200  # of 320
+    assert len(work) == 2
+    work.clear()
+    far = detector.detect(with_faces(RIGHT), Detection(box - 40, 0.99))
+    assert overlap(far.box, face_box(*RIGHT)) > 0.8
+    assert work[-1] == 320  # all of it
+
+
+@pytest.mark.parametrize("width", [50, 300])
+def test_where_a_face_was_and_is_no_more_none_is_seen(detector, width):
+    frame = plain(90, width=640, height=480)
+    frame[::7, ::5] = 160  # something
+    assert detector.detect(frame, Detection(np.float32([40, 40, 40 + width, 400]), 0.99)) is None
 
 
 def test_a_region_wholly_outside_the_frame_is_no_reason_to_crash(detector):

@@ -4,7 +4,7 @@ MTCNN: Zhang et al. 2016, arXiv 1604.02878, as facenet-pytorch ships it.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -13,6 +13,9 @@ from emotion.clock import CROP_SIZE
 from emotion.inputs.face_track import FaceTrack, encode_jpeg
 from emotion.lazy import Lazy
 
+if TYPE_CHECKING:
+    from emotion.inputs.mtcnn import Faces
+
 mtcnn = Lazy("emotion.inputs.mtcnn")  # takes torch along; crops that are there are read without
 
 JPEG_QUALITY = 88  # of the stored crops
@@ -20,6 +23,10 @@ MARGIN = 1.25  # side of the crop over the longer side of the face box
 DETECTION_SIDE = 360  # pixels of the shorter side at most, when looking for faces
 REGION = 2.5  # side of the region in which the face is looked for again, over the face's own
 REGION_SIDE = 160  # pixels of that region at most
+CLOSE = 1.4  # side of the picture in which one look is taken first, over the face's own
+CLOSE_FACE = 96  # pixels of the face in it, or up to twice as many
+STILL_IOU = 0.7  # with the face a moment ago; one that moved further is looked for in the region
+MOST_LOOKS = 15  # one after another: then it is looked for, so that nothing else is kept for a face
 MIN_FACE = 40  # pixels at these sizes
 MIN_PROBABILITY = 0.95  # below it false faces were seen
 DETECT_SECONDS = 0.384  # between two detections: 3 sampled frames at the default rate
@@ -28,6 +35,8 @@ SAME_FACE_IOU = 0.5  # two detections that overlap less are not joined without a
 EYES_AT = (0.5, 0.42)  # their middle
 EYES_APART = 0.267
 LEAST_APART = 0.27  # over the longer side of the face box: of a turned head they are closer
+ROOM = 1.6  # side of the picture it is cut from: the crop may be turned by any angle
+ALIAS = 1.25  # a warp may shrink by so much, unseen
 NO_EYES = np.full((2, 2), np.nan, np.float32)
 
 
@@ -37,6 +46,7 @@ class Detection(NamedTuple):
     box: np.ndarray  # float32 (4,): left, top, right, bottom in pixels of the frame
     probability: float
     eyes: np.ndarray = NO_EYES  # float32 (2, 2): x, y of the left one in the frame, of the right
+    looks: int = 0  # since it was last looked for
 
 
 class FaceDetector:
@@ -48,15 +58,31 @@ class FaceDetector:
     def detect(self, frame: np.ndarray, previous: Detection | None = None) -> Detection | None:
         """The largest face of an RGB frame (H, W, 3), or the one nearest to ``previous``.
 
-        Around ``previous`` a small picture is enough; where it shows no face, all is searched.
+        Where ``previous`` was, one look is enough as long as the face hardly moves; around it a
+        small picture is; where that shows no face, all is searched.
         """
         height, width = frame.shape[:2]
         if previous is not None:
-            region = _region(previous.box, height, width)
-            found = self._search(frame, region, REGION_SIDE, previous)
+            found = self._look(frame, previous)
+            if found is None:
+                region = _region(previous.box, height, width, REGION)
+                found = self._search(frame, region, REGION_SIDE, previous)
             if found is not None:
                 return found
         return self._search(frame, (0, 0, width, height), DETECTION_SIDE, previous)
+
+    def _look(self, frame: np.ndarray, previous: Detection) -> Detection | None:
+        """The face where it was: six times as quick as to search the region around it."""
+        shrink = max(1, int(max(previous.box[2:] - previous.box[:2]) // CLOSE_FACE))
+        small, corner = _close_up(frame, previous.box, CLOSE, shrink)
+        if previous.looks == MOST_LOOKS or min(small.shape[:2]) < MIN_FACE:
+            return None
+        box = (previous.box - np.tile(corner, 2)) / np.float32(shrink)
+        seen = _in_frame(self.network.look(small, box[None]), corner, 1 / shrink)
+        found = choose_face(seen.boxes, seen.probabilities, previous, seen.eyes)
+        if found is None or overlap(found.box, previous.box) < STILL_IOU:
+            return None
+        return found._replace(looks=previous.looks + 1)
 
     def _search(
         self,
@@ -73,10 +99,9 @@ class FaceDetector:
         if min(size) < MIN_FACE:
             return None
         small = part if scale == 1.0 else cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-        boxes, probabilities, eyes = self.network.detect(small, MIN_FACE)
         corner = np.array([left, top], np.float32)
-        boxes = boxes / np.float32(scale) + np.tile(corner, 2)
-        return choose_face(boxes, probabilities, previous, eyes / np.float32(scale) + corner)
+        seen = _in_frame(self.network.detect(small, MIN_FACE), corner, scale)
+        return choose_face(seen.boxes, seen.probabilities, previous, seen.eyes)
 
 
 def choose_face(
@@ -181,10 +206,18 @@ def aligned_face(frame: np.ndarray, face: Detection, size: int = CROP_SIZE) -> n
     across, down = (face.eyes[1] - face.eyes[0]).tolist()
     side = max(np.hypot(across, down), least, 1.0) / EYES_APART
     angle = np.degrees(np.arctan2(down, max(across, least)))
-    large = size * int(np.ceil(side / size))  # shrunk afterwards: to warp alone would alias
+    shrink = max(1, int(side // (2 * size)))  # by no more: to shrink and then warp blurs
+    square = np.concatenate([middle - side / 2, middle + side / 2])
+    near, corner = _close_up(frame, square, ROOM, shrink)
+    if not near.size:  # the eyes are said to lie outside
+        near, corner, shrink = frame, np.zeros(2, np.float32), 1
+    middle = (middle - corner + 0.5) / shrink - 0.5
+    side /= shrink
+    # warped at a larger size and shrunk afterwards where to warp alone would alias
+    large = size * int(np.ceil(side / size / ALIAS))
     turn = cv2.getRotationMatrix2D(middle.tolist(), angle, large / side)
     turn[:, 2] += np.multiply(EYES_AT, large) - middle
-    crop = cv2.warpAffine(frame, turn, (large, large), borderMode=cv2.BORDER_REPLICATE)
+    crop = cv2.warpAffine(near, turn, (large, large), borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(crop, (size, size), interpolation=cv2.INTER_AREA)
 
 
@@ -214,9 +247,30 @@ def _locate(
     ]
 
 
-def _region(box: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    """The square around a face in which it is looked for again, within the frame."""
-    half = REGION / 2 * float(max(box[2] - box[0], box[3] - box[1]))
+def _in_frame(faces: "Faces", corner: np.ndarray, scale: float) -> "Faces":
+    """In pixels of the frame: faces of a part of it that begins at ``corner`` and was scaled."""
+    boxes = faces.boxes / np.float32(scale) + np.tile(corner, 2)
+    return faces._replace(boxes=boxes, eyes=faces.eyes / np.float32(scale) + corner)
+
+
+def _close_up(
+    frame: np.ndarray, box: np.ndarray, over: float, shrink: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The square around a face, ``over`` times as large as it, and where it begins in the frame.
+
+    It is shrunk by a whole number, which OpenCV does several times as quickly as by others.
+    """
+    left, top, right, bottom = _region(box, *frame.shape[:2], over)
+    size = (right - left) // shrink, (bottom - top) // shrink
+    part = frame[top : top + shrink * size[1], left : left + shrink * size[0]]
+    if shrink > 1 and part.size:
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+    return part, np.array([left, top], np.float32)
+
+
+def _region(box: np.ndarray, height: int, width: int, over: float) -> tuple[int, int, int, int]:
+    """The square around a face, ``over`` times as large as it, within the frame."""
+    half = over / 2 * float(max(box[2] - box[0], box[3] - box[1]))
     edges = np.concatenate([_centre(box) - half, _centre(box) + half]).round().astype(int)
     edges = np.clip(edges, 0, [width, height, width, height])
     return tuple(edges.tolist())
