@@ -13,7 +13,8 @@ from emotion.prediction.recording import Recording
 from emotion.prediction.run import predict
 from emotion.prediction.word_plots import shares_of, write_words
 from tests.media import face_frame, silence, tone, write_clip
-from tests.prediction import make_checkpoint, options_of, probabilities_of, rows_of, slim
+from tests.prediction import make_checkpoint, options_of, probabilities_of, rows_of
+from tests.slim import slim
 from tests.words.spoken import CLASSES, run
 
 
