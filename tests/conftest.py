@@ -13,6 +13,7 @@ from tests.media import portrait
 # what tests start finds the package as well
 os.environ["PYTHONPATH"] = str(HOME / "src")
 os.environ["OMP_NUM_THREADS"] = "1"  # several tests run side by side
+torch.set_num_threads(1)
 # A shell's background jobs start with Ctrl-C ignored; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -1,6 +1,7 @@
 """Checkpoints with drawn weights, small enough to make in a test, and calls of predict.py."""
 
 import csv
+import json
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from emotion.models.checkpoint import describe, save_checkpoint
 from emotion.networks.model import build_model
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.run import predict
-from tests.features import SETTINGS
+from tests.features import SETTINGS, make_features
 from tests.recipes import recipe_of
 
 PLAIN = {
@@ -21,22 +22,6 @@ PLAIN = {
 }
 TEXT_DIM = 12
 HIDDEN = 8
-
-
-class SlimNetwork(nn.Module):
-    """In place of EfficientNet where a test is about everything else: as many steps, one layer."""
-
-    def __init__(self, width=16):
-        super().__init__()
-        self._conv_head = nn.Conv2d(1, width, 32, stride=32)
-
-    def extract_features(self, pictures):
-        return torch.tanh(self._conv_head(pictures))
-
-
-def slim(monkeypatch):
-    """Every SpectrogramEncoder built from now on is slim."""
-    monkeypatch.setattr("emotion.networks.efficientnet.build_network", lambda *_: SlimNetwork())
 
 
 def make_checkpoint(
@@ -68,6 +53,21 @@ def answers_of(weights, folder, **flags):
     options = options_of(weights, folder, **flags)
     assert predict(options) in (0, 1)
     return rows_of(options.output)
+
+
+def report_of(weights, folder, **flags):
+    """Run predict with ``--report``: its folder, the numbers and the page."""
+    out = folder / "report"
+    assert predict(options_of(weights, folder, report=str(out), **flags)) == 0
+    numbers = json.loads((out / "report.json").read_text("utf-8"))
+    return out, numbers, (out / "report.html").read_text("utf-8")
+
+
+def text_split(folder, clips, **made):
+    """A text model, and the flags by which it answers a made-up test split."""
+    make_features(folder / "features", clips={"test": clips}, text_dim=TEXT_DIM, **made)
+    flags = {"features_dir": str(folder / "features"), "split": "test"}
+    return make_checkpoint(folder, "text"), flags
 
 
 def rows_of(path):

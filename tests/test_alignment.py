@@ -169,14 +169,6 @@ def accuracy(model: nn.Module, clips: Clips) -> float:
     return (answers == clips.labels).float().mean().item()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def clips():
     return with_frozen_speech(made_up_clips(768, seed=1), made_up_clips(256, seed=2))

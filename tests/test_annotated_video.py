@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.emotions import colours
@@ -15,13 +14,7 @@ from emotion.prediction.run import predict
 from emotion.records import Clip, Labels
 from tests.media import face_frame, noise, plain, tone, write_clip
 from tests.prediction import PLAIN, make_checkpoint, options_of, rows_of
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+from tests.slim import slim
 
 
 def item_of(path):
@@ -105,7 +98,8 @@ def test_what_is_no_film_is_refused_at_once(tmp_path):
             check_video(path, items)
 
 
-def test_the_flag_brings_film_picture_and_table(tmp_path, capsys):
+def test_the_flag_brings_film_picture_and_table(tmp_path, capsys, monkeypatch):
+    slim(monkeypatch)
     clip = write_clip(tmp_path / "clip.mp4", [face_frame()] * 15, noise(1.4), fps=10)
     weights = make_checkpoint(
         tmp_path, "face", features=PLAIN, face_model="resnet3d", face_frames=4, face_size=32

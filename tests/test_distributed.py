@@ -24,6 +24,7 @@ from emotion.training.run import build_engine, train, validation_model
 from emotion.training.scoring import predict, validation_row
 from emotion.training.setup import Loaders, build_initial_model, build_task
 from tests.features import make_features
+from tests.slim import slim
 
 CPU = torch.device("cpu")
 RANKS = 2
@@ -116,7 +117,8 @@ def gradients_of(model):
 
 def work(folder):
     """What each rank does; results go to a file of its own."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # another number sums in another order
+    slim(pytest.MonkeyPatch())
     with distributed.process_group(CPU):
         assert distributed.world_size() == RANKS
         results = {"validate": validate(folder), "step": step(folder, batch_size=2)}
@@ -163,12 +165,11 @@ def start(folder, rank, ports):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As the processes have: another number sums in another order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def slim_speech():
+    """As in the processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        slim(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

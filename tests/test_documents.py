@@ -4,8 +4,6 @@ what can run on a small generated corpus is run.
 
 import itertools
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import pytest
@@ -21,6 +19,8 @@ from emotion.training.run import train
 from tests.documents import PAGES, commands
 from tests.features import make_features
 from tests.samples import generate_few
+from tests.slim import slim
+from tests.warm import run_script
 
 OPTIONS = {"preprocess": PreprocessOptions, "train": TrainOptions, "predict": PredictOptions}
 COMMANDS = commands()
@@ -43,17 +43,11 @@ def test_there_are_commands_in_every_kind_of_page():
 def test_a_command_is_understood(command, script, words, monkeypatch, capsys):
     monkeypatch.chdir(HOME)  # where @recipes/... is
     if "--extend" in words:  # brings flags and names of its own: in a process of its own
-        files = [
-            str(HOME / "examples" / "extend" / word) if word == "pose.py" else word
-            for word in words
-        ]
+        pose = str(HOME / "examples" / "extend" / "pose.py")
+        files = [pose if word in ("pose.py", "FILE.py") else word for word in words]
         files = [word for word in files if word not in ("CLIP", "DIR")]
-        done = subprocess.run(
-            [sys.executable, f"{script}.py", *_whole(files), "--help"],
-            cwd=HOME,
-            capture_output=True,
-        )
-        assert done.returncode == 0, done.stderr.decode()
+        done = run_script(f"{script}.py", *_whole(files), "--help")
+        assert done.returncode == 0, done.stderr
         return
     assert _exit_code(script, words) == 0, f"{command.line}: {capsys.readouterr().err}"
 
@@ -119,7 +113,9 @@ def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     generate_few(home / "qia2020")
     make_features(home / "features", clips={"train": 14, "val": 7}, text_dim=200)
-    return home
+    with pytest.MonkeyPatch.context() as patch:
+        slim(patch)  # what EfficientNet learns is tested elsewhere
+        yield home
 
 
 SMALL = {  # what makes a command small: later flags count

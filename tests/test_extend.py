@@ -2,29 +2,25 @@
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from emotion.paths import HOME
+from tests.encoders import make_onnx
 from tests.media import face_frame, noise, tone, write_clip
+from tests.warm import run_script
 
 EXTEND = HOME / "examples" / "extend"
 FILES = [str(EXTEND / f"{name}.py") for name in ("pose", "encoder", "fusion")]
-SMALL = ["--face_size", "32", "--pretrained", "false"]
 CLASSES = ("hap", "sad")
 
 
 def run(script, *flags, extend=FILES, code=0):
     """A script in a process of its own, as a user starts it; what it says."""
-    command = [sys.executable, script, *(["--extend", *extend] if extend else []), *map(str, flags)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True, env=environment)
+    done = run_script(script, *(["--extend", *extend] if extend else []), *flags)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -52,12 +48,14 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def features(corpus, tmp_path_factory):
-    """Made without the pose first, which is then added: by worker processes, in both cases."""
+    """Made without the pose first, which is then added, by a worker process."""
     folder = tmp_path_factory.mktemp("features")
+    network = make_onnx(tmp_path_factory.mktemp("network") / "tiny.onnx")
     flags = ["--data_dir", corpus, "--features_dir", folder, "--vggface_weights", "none"]
-    run("preprocess.py", *flags, "--num_workers", 1, extend=())
+    flags += ["--face_encoder", network]
+    run("preprocess.py", *flags, "--num_workers", 0, extend=())
     before = {p: p.stat().st_mtime_ns for p in folder.glob("*/video/*.npz")}
-    said = run("preprocess.py", *flags, "--num_workers", 2)
+    said = run("preprocess.py", *flags, "--num_workers", 1)
     assert re.search(r"10 clips, 10 extracted now, 0 failed; .*pose 10", said)
     assert {p: p.stat().st_mtime_ns for p in folder.glob("*/video/*.npz")} == before
     return folder
@@ -68,9 +66,10 @@ def logs(features, tmp_path_factory):
     """A run of the pose alone, and a fused one of everything that the examples bring."""
     logs = tmp_path_factory.mktemp("logs")
     flags = ["--features_dir", features, "--logs_dir", logs, "--n_epoch", 2, "--batch_size", 4]
-    run("train.py", "--mode", "pose", *flags, "--num_workers", 1, *SMALL)
+    run("train.py", "--mode", "pose", *flags, "--num_workers", 1)
     fused = ["--mode", "multimodal", "--fusion", "gated", "--speech_model", "conv1d"]
-    run("train.py", *fused, "--channels", 8, *flags, "--num_workers", 1, *SMALL)
+    fused += ["--features", "tiny"]  # resnet3d over the crops would be most of the work
+    run("train.py", *fused, "--channels", 8, *flags, "--num_workers", 1)
     return logs
 
 
@@ -104,7 +103,7 @@ def test_clips_nobody_has_seen_are_answered_reported_and_exported(corpus, logs, 
     flags = ["--weights", logs / "multimodal" / "default"]
     output, report = tmp_path / "answers.csv", tmp_path / "report"
     given = ["--input", corpus / "val", "--output", output, "--report", report]
-    run("predict.py", *flags, *given, "--num_workers", 2, "--probabilities")
+    run("predict.py", *flags, *given, "--num_workers", 1, "--probabilities")
     rows = rows_of(output)
     assert [row["modalities"] for row in rows] == ["speech face text pose"] * 2
     assert (report / "pictures" / "attention_0.png").is_file() or not any(
@@ -185,7 +184,7 @@ def test_the_corpus_of_the_page_is_read(tmp_path):
         made = write_clip(tmp_path / "clip.wav", None, tone(0.6, 200) + noise(0.6))
         made.rename(tmp_path / "data" / f"{place}.wav")
     flags = ["--corpus", "mine", "--data_dir", tmp_path / "data", "--features_dir", tmp_path / "f"]
-    said = run("preprocess.py", *flags, "--num_workers", 1, extend=[str(tmp_path / "mine.py")])
+    said = run("preprocess.py", *flags, "--num_workers", 0, extend=[str(tmp_path / "mine.py")])
     assert "mine: 3 clips, 3 extracted now, 0 failed; with speech 3" in said
 
 
@@ -193,6 +192,7 @@ def test_the_corpus_of_the_page_is_read(tmp_path):
 
 PROMISES = """
 import sys
+sys.path.insert(0, ".")  # where the tests are
 import torch
 from emotion import registry
 registry.extend(sys.argv[1:])
@@ -221,7 +221,7 @@ with torch.no_grad():
 """
 
 
-def test_the_examples_keep_the_promises():
-    command = [sys.executable, "-c", PROMISES, *FILES]
-    done = subprocess.run(command, cwd=HOME, capture_output=True, text=True)
+def test_the_examples_keep_the_promises(tmp_path):
+    (tmp_path / "promises.py").write_text(PROMISES)
+    done = run_script(tmp_path / "promises.py", *FILES)
     assert done.returncode == 0, done.stderr

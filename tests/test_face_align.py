@@ -24,6 +24,7 @@ from emotion.preprocessing.run import preprocess
 from tests.media import paste_portrait, plain, write_clip
 from tests.prediction import PLAIN, answers_of, make_checkpoint
 from tests.preprocessing.clips import NORMAL, VOICE, faces, options, stored
+from tests.slim import slim
 
 WANTED = CROP_SIZE * (np.array(EYES_AT) + EYES_APART / 2 * np.array([[-1, 0], [1, 0]]))
 DOTS = ((250, 40, 40), (40, 40, 250))  # red where the left eye is, blue where the right one is
@@ -174,7 +175,8 @@ def test_a_folder_of_an_earlier_version_is_one_that_is_not_aligned(corpus, tmp_p
     assert store.read_description()["settings"]["face_align"] is False
 
 
-def test_a_model_is_shown_crops_as_it_was_trained_on(corpus, tmp_path):
+def test_a_model_is_shown_crops_as_it_was_trained_on(corpus, tmp_path, monkeypatch):
+    slim(monkeypatch)
     store = FeatureStore(tmp_path / "features")
     assert preprocess(options(corpus, store.root, align=True)) == 0
     flags = {"face_model": "resnet3d", "face_size": 32}

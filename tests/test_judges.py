@@ -17,7 +17,7 @@ from emotion.prediction.judges import judges_of, own_validation_clips
 from emotion.prediction.members import load_members
 from emotion.prediction.run import predict
 from tests.features import make_features
-from tests.prediction import answers_of, options_of, rows_of
+from tests.prediction import answers_of, options_of, report_of, rows_of
 from tests.training.runs import run_of
 
 CPU = torch.device("cpu")
@@ -38,11 +38,9 @@ def flags_of(experiment, **flags):
     return {"features_dir": str(experiment[0]), "split": "test", **flags}
 
 
-def report_of(experiment, weights, tmp_path, **flags):
-    folder = tmp_path / "report"
-    flags = flags_of(experiment, report=str(folder)) | flags
-    predict(options_of([str(one) for one in weights], tmp_path, **flags))
-    return json.loads((folder / "report.json").read_text("utf-8"))
+def numbers_of(experiment, weights, tmp_path, **flags):
+    """Of the report on some models."""
+    return report_of(weights, tmp_path, **flags_of(experiment) | flags)[1]
 
 
 def test_a_checkpoint_knows_its_clips_and_speakers(experiment):
@@ -63,7 +61,7 @@ def test_a_checkpoint_knows_its_clips_and_speakers(experiment):
 
 def test_every_clip_is_answered_by_the_models_of_its_own_fold(experiment, tmp_path, capsys):
     """The published case: each tested fold answered by its own models, all in one command."""
-    report = report_of(experiment, [experiment[1]], tmp_path)
+    report = numbers_of(experiment, [experiment[1]], tmp_path)
     assert report["clips"] == CLIPS
     assert report["scores"]["unanswered"] == 0
     assert len(report["models"]) == 8
@@ -82,7 +80,7 @@ def test_every_clip_is_answered_by_the_models_of_its_own_fold(experiment, tmp_pa
 def test_a_model_is_not_scored_on_its_training_speakers(experiment, tmp_path, capsys):
     """`--split all --report` scored the training clips; now they are left out, and it is said."""
     run = experiment[1] / "fold_2_valid_fold_1"
-    report = report_of(experiment, [run], tmp_path, split="all")
+    report = numbers_of(experiment, [run], tmp_path, split="all")
     met = load_checkpoint(best_checkpoint(run)).met
     assert report["clips"] == 2 * CLIPS // FOLDS  # its test fold and the one that validated
     assert report["models"][0]["trained_on"] == 0
@@ -94,7 +92,7 @@ def test_a_model_is_not_scored_on_its_training_speakers(experiment, tmp_path, ca
     assert f"{CLIPS // 2} of {CLIPS} clips are left out: the model was trained on them" in said
     assert "chose the epoch" in said
     with pytest.raises(UserError, match="nothing to score"):
-        report_of(experiment, [run], tmp_path, split="train")
+        numbers_of(experiment, [run], tmp_path, split="train")
 
 
 def test_an_answer_to_a_training_clip_comes_with_a_note(experiment, tmp_path, capsys):

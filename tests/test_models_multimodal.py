@@ -33,14 +33,6 @@ FUSIONS = ("aligned", "decoder", "concat")
 MODALITIES = ("speech", "face", "text")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def recipe(mode="multimodal", **flags):
     return recipe_of(mode, N_CLASSES, text_dim=TEXT_DIM, **flags)
 

@@ -44,14 +44,6 @@ KINDS = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def model_and_batch(mode, flags):
     torch.manual_seed(0)
     recipe = recipe_of(mode, N_CLASSES, text_dim=TEXT_DIM, **flags)

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -23,16 +21,9 @@ from emotion.recipe import describe, restore
 from emotion.records import Batch, Stream
 from tests.model_batches import count, settle
 from tests.recipes import part_of, recipe_of
+from tests.warm import run_script
 
 N_CLASSES = 7
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 PART = part_of("speech")
@@ -381,9 +372,11 @@ def test_an_unknown_choice_of_pretrained_is_refused():
         load_pretrained(SpectrogramEncoder(build_network(0)), PART, "yes")
 
 
-def test_models_import_nothing_of_the_rest():
+def test_models_import_nothing_of_the_rest(tmp_path):
     code = "import sys, emotion.networks; print(*(m for m in sys.modules if 'emotion' in m))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    (tmp_path / "code.py").write_text(code)
+    done = run_script(tmp_path / "code.py")
+    assert "emotion.networks" in done.stdout.split()
     rest = (
         "corpora",
         "data",

@@ -16,8 +16,9 @@ from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
 from emotion.sample.corpus import NOTICE
 from emotion.training.table import table
-from tests.prediction import options_of, rows_of, slim
+from tests.prediction import options_of, rows_of
 from tests.samples import generate_few
+from tests.slim import slim
 from tests.training.runs import run_of
 
 

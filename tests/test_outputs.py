@@ -10,7 +10,8 @@ from emotion.prediction import run
 from emotion.prediction.run import predict
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
-from tests.prediction import PLAIN, TEXT_DIM, make_checkpoint, options_of, slim
+from tests.prediction import PLAIN, TEXT_DIM, make_checkpoint, options_of
+from tests.slim import slim
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from emotion.training.run import build_engine, validation_model
 from emotion.training.scoring import predict
 from emotion.training.setup import Loaders, build_initial_model, build_task
 from tests.features import make_features
+from tests.slim import slim
 
 CPU = torch.device("cpu")
 CROPS = {"face_model": "resnet3d", "face_size": 32}
@@ -53,14 +54,6 @@ def uneven(tmp_path_factory):
     absent = {"speech": {1}, "video": {2}, "embedding": {2}, "text": {3}}
     make_features(folder, clips={"train": 1, "val": 7}, frames=(20, 96), absent=absent)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def options_of(features, **flags):
@@ -111,6 +104,8 @@ def test_every_mode_overfits_14_clips_and_answers_a_clip_alike_alone(
 ):
     if name.endswith("resampled"):
         monkeypatch.setattr(mlstm_fcn, "LENGTH", 4)  # steps; most clips have more frames
+    if name in ("decoder", "concat"):
+        slim(monkeypatch)  # speech and aligned have the large network
     flags, epochs, rate = MODES[name]
     options = options_of(features, n_epoch=epochs, learning_rate=rate, **flags)
     task, model, answers = overfit(options)

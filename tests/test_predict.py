@@ -3,8 +3,6 @@
 import os
 import pickle
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +13,6 @@ from emotion.errors import UserError
 from emotion.frozen.vggface import fingerprint
 from emotion.inputs.store import FeatureStore
 from emotion.metrics import join
-from emotion.paths import HOME
 from emotion.prediction.inputs import find_items
 from emotion.prediction.members import load_members
 from emotion.prediction.predictor import Ensemble
@@ -30,17 +27,11 @@ from tests.prediction import (
     make_checkpoint,
     options_of,
     probabilities_of,
-    slim,
 )
+from tests.slim import slim
+from tests.warm import run_script
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
@@ -332,10 +323,7 @@ def test_checkpoints_that_are_none_are_refused(features, tmp_path):
 
 def test_the_script_says_it_in_one_line(tmp_path):
     (tmp_path / "junk.pth").write_bytes(b"junk")
-    command = [sys.executable, "predict.py", "--weights", str(tmp_path / "junk.pth")]
-    done = subprocess.run(
-        [*command, "--split", "test"], cwd=HOME, capture_output=True, text=True, check=False
-    )
+    done = run_script("predict.py", "--weights", tmp_path / "junk.pth", "--split", "test")
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("error: ")

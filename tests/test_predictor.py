@@ -4,7 +4,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from emotion import Prediction, Predictor
 from emotion.corpora.qia2020 import EMOTIONS
@@ -18,16 +17,13 @@ from tests.prediction import (
     options_of,
     probabilities_of,
     rows_of,
-    slim,
 )
+from tests.slim import slim
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     slim(monkeypatch)
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

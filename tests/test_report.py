@@ -42,19 +42,13 @@ from tests.prediction import (
     make_checkpoint,
     options_of,
     probabilities_of,
+    report_of,
     rows_of,
-    slim,
 )
+from tests.slim import slim
 
 CPU = torch.device("cpu")
 PICTURE = re.compile(r'src="data:image/png;base64,([^"]+)"')
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +64,12 @@ def features(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run_folder(features, tmp_path_factory):
     """A finished run on text: it knows something, and not all."""
-    before = torch.get_num_threads()
     logs = tmp_path_factory.mktemp("logs")
     options = TrainOptions(
         mode="text", exp_name="run", features_dir=str(features), logs_dir=str(logs), n_epoch=3,
         batch_size=7, num_workers=0,
     )  # fmt: skip
     assert train(options) == 0
-    torch.set_num_threads(before)
     return logs / "text" / "run"
 
 
@@ -92,14 +84,9 @@ def fused(tmp_path_factory):
 def report(features, run_folder, fused, tmp_path_factory):
     """A report on two models: its folder, the numbers, the page and the CSV's rows."""
     folder = tmp_path_factory.mktemp("report")
-    options = options_of(
-        [run_folder, fused], folder, features_dir=str(features), split="test",
-        report=str(folder / "out"), probabilities=True,
-    )  # fmt: skip
-    assert predict(options) == 0
-    numbers = json.loads((folder / "out" / "report.json").read_text("utf-8"))
-    page = (folder / "out" / "report.html").read_text("utf-8")
-    return folder / "out", numbers, page, rows_of(options.output)
+    flags = {"features_dir": str(features), "split": "test", "probabilities": True}
+    report = report_of([run_folder, fused], folder, **flags)
+    return *report, rows_of(folder / "answers.csv")
 
 
 # -- numbers ---------------------------------------------------------------------------------------

@@ -1,29 +1,19 @@
 """What a reader of report.html gets beside the scores: chance, words, names, clips to play."""
 
-import json
 import re
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
-import torch
 
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.prediction.inputs import Item
 from emotion.prediction.report_page import media_of
-from emotion.prediction.run import predict
 from emotion.prediction.scores import chance
 from emotion.records import Clip, Labels
-from tests.features import make_features
 from tests.media import noise, tone, write_clip
-from tests.prediction import PLAIN, TEXT_DIM, make_checkpoint, options_of, rows_of, slim
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+from tests.prediction import PLAIN, make_checkpoint, report_of, rows_of, text_split
+from tests.slim import slim
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +32,8 @@ def report(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         slim(patch)
         weights = make_checkpoint(folder, "speech", features=PLAIN)
-        options = options_of(
-            weights, folder, input=[str(folder / "clips")], labels=str(folder / "labels.csv"),
-            report=str(folder / "out"),
-        )  # fmt: skip
-        assert predict(options) == 0
-    page = (folder / "out" / "report.html").read_text("utf-8")
-    return folder, json.loads((folder / "out" / "report.json").read_text("utf-8")), page
+        given = {"input": [str(folder / "clips")], "labels": str(folder / "labels.csv")}
+        return report_of(weights, folder, **given)
 
 
 def test_chance_is_that_of_the_commonest_class():
@@ -74,7 +59,7 @@ def test_the_page_says_what_its_numbers_mean(report):
 
 def test_the_surest_answer_of_every_class_that_is_answered(report):
     folder, numbers, page = report
-    answered = {row["Emotion"] for row in rows_of(folder / "answers.csv")}
+    answered = {row["Emotion"] for row in rows_of(folder.parent / "answers.csv")}
     assert {said["answer"] for said in numbers["surest"]} == answered
     assert page.count("<figcaption>") == len(numbers["surest"]) + len(numbers["mistakes"])
 
@@ -84,23 +69,18 @@ def test_clips_can_be_played_from_the_page(report):
     players = re.findall(r'<audio controls preload="metadata" src="([^"]+)">', page)
     assert len(players) == len(numbers["surest"]) + len(numbers["mistakes"])
     for address in players:
-        assert (folder / "out" / unquote(address)).resolve().is_file()
+        assert (folder / unquote(address)).resolve().is_file()
     assert any("%3F%23%2520" in address for address in players)
     assert "<video" not in page
 
 
 def test_of_stored_features_nothing_can_be_played(tmp_path):
-    make_features(tmp_path / "features", clips={"test": 7}, text_dim=TEXT_DIM)
-    weights = make_checkpoint(tmp_path, "text")
-    flags = {"features_dir": str(tmp_path / "features"), "split": "test"}
-    assert predict(options_of(weights, tmp_path, report=str(tmp_path / "out"), **flags)) == 0
-    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    weights, flags = text_split(tmp_path, 7)
+    _, numbers, page = report_of(weights, tmp_path, **flags)
     assert not re.search("<(video|audio)", page)
     for name in ("happiness", "sadness", "anger"):
         assert name in page
-    assert set(EMOTIONS) == set(
-        json.loads((tmp_path / "out" / "report.json").read_text())["scores"]["per_class"]
-    )
+    assert set(EMOTIONS) == set(numbers["scores"]["per_class"])
 
 
 def test_a_film_is_played_as_one(tmp_path):

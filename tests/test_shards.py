@@ -132,13 +132,13 @@ def test_workers_are_dealt_to_the_gpus_in_turn(monkeypatch):
 # -- runs ----------------------------------------------------------------------------------------
 
 
-def test_four_ranks_of_torchrun_write_the_bytes_of_one_process(corpus, done, tmp_path):
+def test_ranks_of_torchrun_write_the_bytes_of_one_process(corpus, done, tmp_path):
     features = tmp_path / "features"
     flags = vars(options(corpus, features))
     subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node", "4", "preprocess.py"),
+            *("--nproc_per_node", "2", "preprocess.py"),
             *(f"--{name}={value}" for name, value in flags.items() if value not in ("", [])),
         ],
         cwd=HOME,

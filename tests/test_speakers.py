@@ -1,8 +1,5 @@
 """Speech normalised by speaker: statistics, training, prediction from features."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -14,22 +11,16 @@ from emotion.inputs.audio import at_its_level
 from emotion.inputs.log_mel import LEAST_DEVIATION, bands_of
 from emotion.inputs.speaker_norms import SpeakerNorms
 from emotion.inputs.store import StoredClip
-from emotion.paths import HOME
 from emotion.prediction.run import predict
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
 from tests.features import make_features
 from tests.media import noise, write_clip
-from tests.prediction import (
-    answers_of,
-    make_checkpoint,
-    options_of,
-    probabilities_of,
-    rows_of,
-    slim,
-)
+from tests.prediction import answers_of, make_checkpoint, options_of, probabilities_of, rows_of
 from tests.recipes import recipe_of
+from tests.slim import slim
 from tests.training.runs import run_of
+from tests.warm import run_script
 
 N_SPEAKERS = 5
 
@@ -136,12 +127,7 @@ def test_the_onnx_example_refuses_what_it_cannot_normalise(tmp_path, monkeypatch
     weights = make_checkpoint(tmp_path, "speech", normalise="speaker")
     made_up = tmp_path / "model.onnx"
     predict(options_of(weights, tmp_path, export=str(made_up)))
-    done = subprocess.run(
-        [sys.executable, "examples/onnx_predict.py", str(made_up), "any.wav"],
-        cwd=HOME,
-        capture_output=True,
-        text=True,
-    )
+    done = run_script("examples/onnx_predict.py", made_up, "any.wav")
     assert done.returncode == 2
     assert "a file does not say whose it is; give --features FOLDER" in done.stderr
     assert done.stderr.count("\n") == 1

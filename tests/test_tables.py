@@ -4,31 +4,22 @@ import json
 
 import numpy as np
 import pytest
-import torch
 
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
 from emotion.prediction import tables
 from emotion.prediction.run import predict
 from emotion.prediction.tables import write_table
-from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.prediction import (
     PLAIN,
-    TEXT_DIM,
     make_checkpoint,
     options_of,
     probabilities_of,
     rows_of,
-    slim,
+    text_split,
 )
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+from tests.slim import slim
 
 
 def read_table(path):
@@ -40,9 +31,8 @@ def read_table(path):
 
 @pytest.mark.parametrize("ending", ["json", "parquet"])
 def test_every_ending_says_the_same(tmp_path, ending):
-    make_features(tmp_path / "features", clips={"test": 4}, text_dim=TEXT_DIM, absent={"text": {2}})
-    weights = make_checkpoint(tmp_path, "text")
-    flags = {"features_dir": str(tmp_path / "features"), "split": "test", "probabilities": True}
+    weights, flags = text_split(tmp_path, 4, absent={"text": {2}})
+    flags["probabilities"] = True
     path = tmp_path / f"answers.{ending}"
     assert predict(options_of(weights, tmp_path, **flags)) == 0
     assert predict(options_of(weights, tmp_path, output=str(path), **flags)) == 0
@@ -83,8 +73,6 @@ def test_odd_names_are_written(tmp_path):
 
 def test_a_missing_package_is_said_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "find_spec", lambda _: None)
-    weights = make_checkpoint(tmp_path, "text")
-    make_features(tmp_path / "features", clips={"test": 2}, text_dim=TEXT_DIM)
-    flags = {"features_dir": str(tmp_path / "features"), "split": "test"}
+    weights, flags = text_split(tmp_path, 2)
     with pytest.raises(UserError, match=r"--output .*x\.parquet: .* pip install pyarrow"):
         predict(options_of(weights, tmp_path, output=str(tmp_path / "x.parquet"), **flags))

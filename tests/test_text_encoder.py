@@ -2,9 +2,7 @@
 
 import importlib.util
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,8 +12,8 @@ import torch
 
 from emotion.errors import UserError
 from emotion.frozen.text_encoder import TextEncoder, average_subwords
-from emotion.paths import HOME
 from tests.encoders import make_bert
+from tests.warm import run_script
 
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None,
@@ -113,11 +111,10 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
 @needs_transformers
 def test_a_name_without_a_network_is_one_line_and_exit_code_2(tmp_path):
     (tmp_path / "table.csv").write_text("id,path,label,transcript\n1,,good,so happy\n")
-    command = [sys.executable, "preprocess.py", "--corpus", "table", "--data_dir", str(tmp_path)]
-    command += ["--features_dir", str(tmp_path / "features"), "--vggface_weights", "none"]
+    command = ["preprocess.py", "--corpus", "table", "--data_dir", tmp_path, "--features_dir"]
+    command += [tmp_path / "features", "--vggface_weights", "none"]
     command += ["--text_encoder", "somebody/an-encoder"]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(command, cwd=HOME, env=environment, capture_output=True, text=True)
+    done = run_script(*command, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: --text_encoder somebody/an-encoder: no such folder, and not")
@@ -138,20 +135,14 @@ def test_an_encoder_with_code_of_its_own_runs_none_of_it(tiny, tmp_path, part):
         path = folder / "tokenizer_config.json"
         own = json.loads(path.read_text()) | {"auto_map": mapped, "tokenizer_class": "Own"}
         path.write_text(json.dumps(own))
-    program = (
+    program = tmp_path / "program.py"
+    program.write_text(
         "from emotion.command_line import run\n"
         "from emotion.frozen.text_encoder import TextEncoder\n"
         f"run(lambda: TextEncoder({str(folder)!r}, device='cpu') and 0)\n"
     )
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=HOME,
-        env=environment,
-        input="yes\n" * 8,
-        capture_output=True,
-        text=True,
-    )
+    hub = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+    done = run_script(program, typed="yes\n" * 8, **hub)
     assert not marker.exists()
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()

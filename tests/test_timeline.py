@@ -5,7 +5,6 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from emotion.corpora.qia2020 import EMOTIONS
 from emotion.errors import UserError
@@ -23,17 +22,10 @@ from tests.prediction import (
     options_of,
     probabilities_of,
     rows_of,
-    slim,
 )
+from tests.slim import slim
 
 FEATURES = ("speech", "video")
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

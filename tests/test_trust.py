@@ -17,7 +17,8 @@ from emotion.prediction.scores import System
 from emotion.prediction.trust import by_group, calibration_by_class, risk_by_coverage
 from emotion.records import Clip, Labels
 from tests.features import make_features
-from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of, slim
+from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of
+from tests.slim import slim
 from tests.training.runs import run_of
 
 NAMES = ("hap", "ang")

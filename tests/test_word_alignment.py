@@ -89,14 +89,6 @@ class Watcher(nn.Module):
         return self.fusion(encoded, talks.batch.clock)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_fusion_finds_the_word_of_the_moment_where_words_have_times():
     model = train(Watcher, "aligned", made_up_talks(768, seed=1), epochs=10)
     assert accuracy(model, made_up_talks(256, seed=2)) >= 0.90

@@ -50,7 +50,7 @@ KINDS = {  # models that answer, by name
     "speech": {"mode": "speech"},
     "multimodal": {"mode": "multimodal", "face_model": "attention_lstm"},
 }
-EXPORTED = ("speech", "text")  # tests/test_export.py has all: it is done on a CPU anyway
+EXPORTED = ("speech", "text")  # tests/test_export_modes.py has all, on a CPU
 LONG = 12.0  # seconds of the recording that a timeline is made of
 
 

@@ -103,7 +103,7 @@ TINY = Sizes(
     exports=0,
     commands=("text",),
     budgets=dict.fromkeys(
-        ("modes", "commands", "parallel", "preprocessing", "answers", "costs"), 60
+        ("modes", "commands", "parallel", "preprocessing", "answers", "costs"), 300
     ),
 )
 SIZES = {sizes.name: sizes for sizes in (FULL, DRY, TINY)}

@@ -11,6 +11,7 @@ from emotion.models.checkpoint import load_checkpoint
 from emotion.training import run
 from emotion.training.loop import train_one_epoch
 from tests.features import make_features
+from tests.slim import slim
 from tests.training.conftest import quickly  # noqa: F401
 from tests.training.engine import Linear, engine_of, labelled, words_of
 from tests.training.runs import metrics_of, options_of, run_of
@@ -21,6 +22,12 @@ def features(tmp_path_factory):
     folder = tmp_path_factory.mktemp("features")
     make_features(folder, clips={"train": 3, "val": 2}, frames=(20, 32))
     return folder
+
+
+@pytest.fixture
+def slim_networks(monkeypatch):
+    """For tests that end before anything is learned."""
+    slim(monkeypatch)
 
 
 def test_weights_that_are_lost_do_not_replace_those_that_are_not(
@@ -42,6 +49,7 @@ def test_weights_that_are_lost_do_not_replace_those_that_are_not(
     assert all(torch.isfinite(values).all() for values in checkpoint.model.values())
 
 
+@pytest.mark.usefixtures("slim_networks")
 @pytest.mark.parametrize("modality", ["speech", "embedding", "text"])
 @pytest.mark.parametrize("split", ["train", "val"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -84,6 +92,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.usefixtures("slim_networks")
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_arrays_of_another_kind_are_named(tmp_path, tally, damage):
     modality, change = DAMAGE[damage]
@@ -105,6 +114,7 @@ def test_words_of_another_width_are_named(tmp_path, tally):
         run.train(options_of(tmp_path / "f", tmp_path / "logs", n_epoch=1))
 
 
+@pytest.mark.usefixtures("slim_networks")
 def test_crops_that_are_no_pictures_are_named(tmp_path, tally):
     store = make_features(tmp_path / "f", clips={"train": 2, "val": 1}, frames=(20, 24))
     record = store.read_manifest("train")[1]
@@ -146,6 +156,7 @@ def test_small_sets_train(features, tmp_path, tally, case):
         assert all(np.isfinite(float(row[name])) for row in rows)
 
 
+@pytest.mark.usefixtures("slim_networks")
 def test_labels_that_only_training_has_are_not_what_a_mode_learns(tmp_path, tally):
     """Validation loss would be that of no clips at all."""
     make_features(

@@ -20,7 +20,8 @@ from emotion.prediction.run import predict
 from emotion.training.logbook import Logbook
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
-from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of, rows_of, slim
+from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of, rows_of
+from tests.slim import slim
 from tests.training.runs import run_of
 
 VOICE = tone(0.8, 300) + noise(0.8)

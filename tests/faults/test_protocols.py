@@ -3,8 +3,6 @@
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -13,9 +11,9 @@ import numpy as np
 import pytest
 
 from emotion.inputs.video import MediaError, probe, read_waveform
-from emotion.paths import HOME
 from emotion.sample.corpus import write_mp4
 from tests.media import noise, tone, write_clip
+from tests.warm import run_script
 
 VOICE = tone(1.0, 300) + noise(1.0)
 
@@ -71,10 +69,9 @@ def test_a_table_with_an_address_contacts_nobody(here, asked):
     write_clip(here / "good.wav", None, VOICE)
     url = f"http://{asked[0]}/x.wav"
     (here / "table.csv").write_text(f"id,path,label\n1,good.wav,good\n2,{url},good\n")
-    command = [sys.executable, HOME / "preprocess.py", "--corpus", "table", "--data_dir", "."]
-    command += ["--features_dir", "features", "--vggface_weights", "none", "--num_workers", "1"]
-    environment = os.environ | {"PYTHONPATH": str(HOME)}
-    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    command = ["preprocess.py", "--corpus", "table", "--data_dir", ".", "--features_dir"]
+    command += ["features", "--vggface_weights", "none", "--num_workers", "1"]
+    done = run_script(*command, cwd=here)
     assert asked[1] == []
     assert "2 clips, 2 extracted now, 1 failed" in done.stdout
     assert "No such file" in (here / "features" / "all" / "failures.csv").read_text()

@@ -3,8 +3,6 @@
 import csv
 import os
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +11,6 @@ from emotion.command_line import report
 from emotion.errors import UserError
 from emotion.files import defused, meant
 from emotion.inputs.store import Failure, FeatureStore
-from emotion.paths import HOME
 from emotion.prediction.inputs import read_labels
 from emotion.telling import printable, tell
 from emotion.training.ensemble import read_answers
@@ -21,6 +18,7 @@ from emotion.training.run import run_folder
 from tests.features import make_features
 from tests.media import noise, tone, write_clip
 from tests.training.runs import options_of, run_of
+from tests.warm import run_script
 
 HOSTILE = "a\x1b]0;owned\x07\x1b[2J\nerror: pay \x9b31m\u202egpj\u2028b"
 ACTIVE = re.compile(
@@ -51,19 +49,14 @@ def test_preprocess_and_predict_print_no_names_that_act(tmp_path):
     folder.mkdir()
     write_clip(folder / "good.wav", None, tone(0.6, 300) + noise(0.6))
     (folder / "table.csv").write_text("id,path,label\n1,good.wav,good\n")
-    command = [sys.executable, "preprocess.py", "--corpus", "table", "--data_dir", str(folder)]
+    command = ["preprocess.py", "--corpus", "table", "--data_dir", folder]
     command += ["--vggface_weights", "none", "--num_workers", "0", "--features_dir"]
     for features in (folder / "features", folder / "table.csv"):
-        done = subprocess.run([*command, str(features)], cwd=HOME, capture_output=True, text=True)
+        done = run_script(*command, features)
         lines = (done.stdout + done.stderr.split("\r")[-1]).splitlines()
         assert not any(map(ACTIVE.search, lines))
         assert len([line for line in lines if "owned" in line]) == 1
-    done = subprocess.run(
-        [sys.executable, "predict.py", "--weights", str(folder / "none")],
-        cwd=HOME,
-        capture_output=True,
-        text=True,
-    )
+    done = run_script("predict.py", "--weights", folder / "none")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: --weights ")
     assert not ACTIVE.search(line)

@@ -9,7 +9,8 @@ from emotion.prediction.run import predict
 from emotion.workers import Crew, Lost, in_order
 from tests.faults.media import long_sound
 from tests.media import noise, tone, write_clip
-from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of, slim
+from tests.prediction import PLAIN, answers_of, make_checkpoint, options_of
+from tests.slim import slim
 
 LIMIT = 4.0
 SLOW = {"seconds": 14_000, "channels": 8}

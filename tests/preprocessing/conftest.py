@@ -25,7 +25,7 @@ from tests.preprocessing.clips import (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def corpus(tmp_path_factory):
     """Every kind of clip that there is; nobody changes it."""
     root = tmp_path_factory.mktemp("corpus")
@@ -50,7 +50,7 @@ def corpus(tmp_path_factory):
     return root
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def done(corpus, tmp_path_factory):
     """Features of the corpus, made once; nobody changes them."""
     root = tmp_path_factory.mktemp("done") / "features"

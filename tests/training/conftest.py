@@ -4,14 +4,14 @@ import contextlib
 import io
 
 import pytest
-import torch
 
 from emotion.training import logbook
 from tests.features import make_features
+from tests.slim import slim
 from tests.training.runs import run_of
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def features(tmp_path_factory):
     """8 clips for training, 7 for validation, in every modality."""
     folder = tmp_path_factory.mktemp("features")
@@ -19,7 +19,7 @@ def features(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def few(tmp_path_factory):
     """For the slow models: 4 clips for training, 3 for validation."""
     folder = tmp_path_factory.mktemp("few")
@@ -29,15 +29,20 @@ def few(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch):
-    """One thread, and no pictures but in runs that a module's fixture makes."""
-    before = torch.get_num_threads()
+    """No pictures but in runs that a module's fixture makes."""
     for name in ("draw_curves", "draw_confusion"):
         monkeypatch.setattr(logbook, name, lambda *_: None)
-    yield
-    torch.set_num_threads(before)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package", autouse=True)
+def slim_speech():
+    """Speech networks of one layer: what EfficientNet learns is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        slim(patch)
+        yield
+
+
+@pytest.fixture(scope="package")
 def folded(tmp_path_factory):
     """24 clips of four speakers and three classes, without official splits."""
     folder = tmp_path_factory.mktemp("folded")
@@ -45,7 +50,7 @@ def folded(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def finished(features, tmp_path_factory):
     """A finished text run of four epochs, and what it printed."""
     logs = tmp_path_factory.mktemp("logs")

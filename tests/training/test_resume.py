@@ -4,15 +4,12 @@ import dataclasses
 import json
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 
-from emotion.command_line import run as run_script
+from emotion.command_line import run as run_main
 from emotion.models.checkpoint import best_checkpoint, load_checkpoint
-from emotion.paths import HOME
 from emotion.training.run import train
 from tests.training.runs import (
     Stop,
@@ -25,6 +22,7 @@ from tests.training.runs import (
     stopped,
     written,
 )
+from tests.warm import run_script
 
 # -- a run of the same name -----------------------------------------------------------------------
 
@@ -127,14 +125,8 @@ train(TrainOptions(**json.loads(sys.argv[1])))
 
 def test_six_epochs_with_a_kill_in_the_fourth_equal_six_straight(features, tmp_path):
     options = options_of(features, tmp_path / "killed", n_epoch=6)
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, json.dumps(dataclasses.asdict(options))],
-        cwd=HOME,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    (tmp_path / "killed.py").write_text(KILLED)
+    killed = run_script(tmp_path / "killed.py", json.dumps(dataclasses.asdict(options)))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert killed.stdout.endswith("\n")
     assert killed.stdout.count("Epoch [") == 3
@@ -158,7 +150,7 @@ def test_ctrl_c_in_epoch_0_ends_in_one_line_with_last_pth(features, tmp_path, mo
     Stop(monkeypatch, 1)
     try:
         with pytest.raises(SystemExit) as ended:
-            run_script(lambda: train(options_of(features, tmp_path)))
+            run_main(lambda: train(options_of(features, tmp_path)))
     finally:
         signal.signal(signal.SIGTERM, handler)
     assert ended.value.code == 130

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -166,9 +167,15 @@ def test_seeds_are_runs_that_go_on_where_they_were_left(features, tmp_path, caps
     assert "done before" in capsys.readouterr().out
 
 
-def test_a_fused_run_of_all_folds_takes_the_encoder_of_its_own_fold(folded, tmp_path):
+@pytest.fixture(scope="module")
+def single(folded, tmp_path_factory):
+    """A text run of each of four folds; nobody changes them."""
+    logs = tmp_path_factory.mktemp("single")
+    return run_of(folded, logs, "text", fold=0, n_epoch=1, n_folds=4)
+
+
+def test_a_fused_run_of_all_folds_takes_the_encoder_of_its_own_fold(folded, single, tmp_path):
     settings = {"n_epoch": 1, "n_folds": 4}
-    single = run_of(folded, tmp_path, "text", fold=0, **settings)
     fused = run_of(
         folded, tmp_path, "multimodal", fold=2, text_load_weights=str(single / "fold_2"), **settings
     )
@@ -197,9 +204,9 @@ def test_a_fused_run_of_all_folds_takes_the_encoder_of_its_own_fold(folded, tmp_
     assert all(torch.equal(own[f"encoder.{name}"], value) for name, value in encoder.items())
 
 
-def test_an_experiment_without_a_run_like_this_one_names_its_runs(folded, tmp_path):
+def test_an_experiment_without_a_run_like_this_one_names_its_runs(folded, single, tmp_path):
     settings = {"n_epoch": 1, "n_folds": 4}
-    single = run_of(folded, tmp_path, "text", fold=0, **settings)
+    single = shutil.copytree(single, tmp_path / "single")
     flags = {"text_load_weights": str(single), "seed": [1]} | settings
     fused = run_of(folded, tmp_path, "multimodal", fold=3, **flags)
     assert (fused / "summary.json").is_file()

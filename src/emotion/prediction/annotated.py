@@ -3,6 +3,7 @@ its sound kept.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -116,10 +117,8 @@ def check_video(path: str, items: Sequence[Item]) -> None:
         raise UserError(f"--video {path}: is written as mp4; give a name that ends in .mp4")
     if len(items) != 1:
         raise UserError(f"--video {path}: shows one clip, --input has {len(items)}; give one")
-    try:
+    with _in_one_line(path, items[0]):
         frame_rate(items[0].clip.path)
-    except MediaError as error:
-        raise UserError(f"--video {path}: {items[0].name}: {error}") from None
 
 
 def write_video(
@@ -142,10 +141,17 @@ def write_video(
     Raises:
         UserError: the clip cannot be decoded to its end.
     """
-    try:
+    with _in_one_line(path, item):
         rate = min(max(frame_rate(item.clip.path), RATES[0]), RATES[1])
         pictures = _pictures(item, rate, faces, answers, class_names)
         write_atomic(path, lambda file: write_film(file, pictures, rate, item.clip.path))
+
+
+@contextmanager
+def _in_one_line(path: str | Path, item: Item) -> Iterator[None]:
+    """What a clip cannot give is told in one line, with the flag and the clip."""
+    try:
+        yield
     except (MediaError, ValueError) as error:
         raise UserError(f"--video {path}: {item.name}: {first_line(error)}") from None
 
