@@ -1,10 +1,14 @@
 """Exported models, and what ``examples/onnx_predict.py`` says of clips without torch."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from emotion.paths import HOME
 from emotion.prediction.run import predict
 from tests.prediction import options_of
-from tests.warm import NO_TORCH, run_script
 
 
 def exported(weights, folder):
@@ -16,9 +20,21 @@ def exported(weights, folder):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
+def without_torch(*words):
+    """Python in a process in which torch cannot be imported."""
+    hidden = HOME / "tests" / "no_torch"
+    return subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=HOME,
+        env={**os.environ, "PYTHONPATH": f"{hidden}{os.pathsep}src"},
+        capture_output=True,
+        text=True,
+    )
+
+
 def example(*given):
-    """``examples/onnx_predict.py`` in a process in which torch cannot be imported."""
-    return run_script("examples/onnx_predict.py", *given, packages=NO_TORCH)
+    """``examples/onnx_predict.py`` there."""
+    return without_torch("examples/onnx_predict.py", *given)
 
 
 def answers(done):

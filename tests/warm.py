@@ -16,18 +16,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from functools import cache
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parents[1]
-TORCH = (
+PACKAGES = (
     "torch", "torch._dynamo", "torch.utils.tensorboard", "scipy.stats", "sklearn.metrics",
     "librosa", "numba", "matplotlib.figure", "cv2", "av", "facenet_pytorch", "albumentations",
 )  # fmt: skip
-NO_TORCH = ("numpy", "onnxruntime", "scipy.signal", "librosa", "numba", "cv2", "av", "tqdm")
 
 
-def run_script(script, *words, cwd=HOME, packages=TORCH, typed="", **environment):
+def run_script(script, *words, cwd=HOME, typed="", **environment):
     """``python SCRIPT WORDS`` in a process of its own, which is done then: what
     ``subprocess.run(..., text=True)`` gives.
 
@@ -35,7 +35,6 @@ def run_script(script, *words, cwd=HOME, packages=TORCH, typed="", **environment
         script: a file of the repository, or any other by its whole path.
         words: of its command line.
         cwd: where it runs.
-        packages: imported before; with ``NO_TORCH``, torch cannot be.
         typed: what standard input holds.
         environment: variables beside those of this process.
     """
@@ -44,7 +43,7 @@ def run_script(script, *words, cwd=HOME, packages=TORCH, typed="", **environment
         streams = [f"{folder}/{name}" for name in ("in", "out", "err")]
         Path(streams[0]).write_text(typed)
         given = {"words": words, "cwd": str(cwd), "streams": streams}
-        server = _server(packages)
+        server = _server()
         print(json.dumps(given | {"environment": os.environ | environment}), file=server.stdin)
         server.stdin.flush()
         code = int(server.stdout.readline())
@@ -53,10 +52,10 @@ def run_script(script, *words, cwd=HOME, packages=TORCH, typed="", **environment
 
 
 @cache
-def _server(packages):
+def _server():
     """One for all tests of this process; it ends when nobody can write to it any more."""
     return subprocess.Popen(
-        [sys.executable, __file__, *packages],
+        [sys.executable, __file__],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -86,21 +85,26 @@ def _become(asked):
 
 
 def _run():
-    """The script, to its end; what its interpreter would tidy up then takes a second."""
+    """The script, to its end. What its interpreter would tidy up then takes a second, and may wait
+    for threads that were left behind by the fork.
+    """
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
+        code = 0
     except SystemExit as end:
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(end.code or 0)
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = os.environ["HF_HUB_OFFLINE"] = "1"  # both call home
-    if "torch" not in sys.argv:
-        sys.modules["torch"] = None
-    for name in sys.argv[1:]:
+    for name in PACKAGES:
         importlib.import_module(name)
     gc.freeze()  # or each collection in a forked process would copy what it shares
     if (asked := _forked()) is not None:
