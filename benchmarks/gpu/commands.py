@@ -1,5 +1,6 @@
 """The README's commands as they stand there, one epoch each, on made-up features."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -44,6 +45,7 @@ def train(section: Section, command: str, mode: str) -> dict[str, Any]:
     answer = subprocess.run(
         [sys.executable, *words, *changes(section, mode, logs)],
         cwd=HOME,
+        env=os.environ if section.on_gpu else os.environ | {"CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         timeout=TIMEOUT,
@@ -62,7 +64,7 @@ def train(section: Section, command: str, mode: str) -> dict[str, Any]:
 def changes(section: Section, mode: str, logs: Path) -> list[str]:
     """Flags behind those of the README: the last of each counts."""
     flags: dict[str, Any] = {"features_dir": features_of(section), "logs_dir": logs}
-    flags |= {"n_epoch": 1, "pretrained": "false", "device": section.device.type}
+    flags |= {"n_epoch": 1, "pretrained": "false"}
     if brightness() == 0.0:  # its package is not installed
         flags["brightness"] = 0.0
     if mode == "multimodal":

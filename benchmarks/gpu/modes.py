@@ -12,6 +12,7 @@ from benchmarks.gpu.rows import LeftOut, Section, promise
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.training import bare_steps, peak_bytes, seconds
 from emotion.data.dataset import Labelled
+from emotion.models.devices import computes_in_bfloat16
 from emotion.models.evaluate import take
 from emotion.records import Batch
 from emotion.training.loop import (
@@ -83,6 +84,8 @@ def measure(section: Section, name: str, flags: dict[str, Any], variant: str) ->
     """Samples a second, seconds to the first step, peak memory, and the loop over a bare model."""
     if variant == "fp16" and not section.on_gpu and "speech" not in name:
         raise LeftOut("a CPU has no LSTM in fp16")
+    if variant == "bf16" and not section.on_gpu and not computes_in_bfloat16():
+        raise LeftOut("this CPU does not compute in bfloat16")
     started = time.monotonic()
     options = options_of(section, **flags, amp=variant != "fp32")
     _, loaders, engine = engine_of(options, section.device)

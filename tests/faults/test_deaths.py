@@ -63,13 +63,13 @@ def ranks(features, logs, n_epoch):
         "batch_size": 2,
         "num_workers": 0,
         "resume": True,
-        "device": "cpu",
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     return subprocess.Popen(
         [*launcher, "--nproc_per_node", "2", "train.py", *words],
         cwd=HOME,
+        env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
