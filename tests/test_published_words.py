@@ -13,7 +13,8 @@ from emotion.prediction.run import predict
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
 from tests.encoders import make_bert, make_whisper
-from tests.prediction import make_checkpoint, rows_of, slim
+from tests.prediction import make_checkpoint, rows_of
+from tests.slim import slim
 from tests.training.runs import run_of
 
 HUB = "someone/tiny-bert"
