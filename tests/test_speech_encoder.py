@@ -19,6 +19,7 @@ from emotion.inputs.feature import agree
 from emotion.inputs.speech_states import CELL_SECONDS, at_speed, describe, to_cells
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.prediction.options import PredictOptions
+from emotion.prediction.reading import views_among
 from emotion.prediction.run import predict
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
@@ -82,9 +83,9 @@ def preprocessed(corpus, folder, whisper, **flags):
 
 @pytest.fixture(scope="module")
 def store(corpus, whisper, tmp_path_factory):
-    """Features with the states of both layers, and a copy played faster."""
+    """Features with the states of both layers, a copy played faster and one at a lower level."""
     folder = tmp_path_factory.mktemp("made") / "features"
-    return preprocessed(corpus, folder, f"{whisper}:1,2", speech_speeds=[1.25])
+    return preprocessed(corpus, folder, f"{whisper}:1,2", speech_copies=["1.25", "level-20"])
 
 
 def test_whisper_at_thirty_seconds_is_the_librarys_own(whisper):
@@ -166,6 +167,28 @@ def test_a_copy_is_shorter_higher_and_keeps_the_clips_times(store):
     assert not np.allclose(plain.values[:3], copy.values[:3])
 
 
+def test_a_copy_made_worse_keeps_its_times_and_is_no_view(store, monkeypatch):
+    """Training draws from it; --tta, which averages over what is as good, leaves it alone."""
+    record = next(r for r in store.read_manifest("train"))
+    clip, name = StoredClip(store, "train", record), "speech:tiny-whisper"
+    plain, quiet = clip.read(name), clip.read(f"{name}@level-20")
+    np.testing.assert_array_equal(plain.time, quiet.time)
+    assert not np.allclose(plain.values, quiet.values)
+    drawn = {
+        registry.feature(name).reader(None, (2, 16))._version(clip, np.random.default_rng(n))
+        for n in range(30)
+    }
+    assert drawn == {name, f"{name}@1.25", f"{name}@level-20"}
+    assert views_among(registry.copies_of(name, record.states)) == [f"{name}@1.25"]
+
+
+@pytest.mark.parametrize("copy", ["3", "0.1", "loud10", "nan", "inf", "1/0", "white"])
+def test_a_copy_that_nothing_is_called_is_told_in_a_line(copy, whisper):
+    options = PreprocessOptions(speech_encoder=[whisper], speech_copies=[copy])
+    with pytest.raises(UserError, match=f"--speech_copies {copy}: not a speed from 0.5 to 2"):
+        describe(options)
+
+
 def test_a_silent_clip_has_none_and_says_so(store):
     states = {r.stem[:3]: r.state("speech:tiny-whisper") for r in store.read_manifest("val")}
     assert states["004"] == "silent"
@@ -196,7 +219,7 @@ def test_features_are_added_to_a_folder_that_is_there(corpus, whisper, wav2vec, 
 def test_another_encoder_of_the_same_name_is_refused(store, corpus, whisper, tmp_path):
     other = make_whisper(tmp_path / "tiny-whisper", seed=1)
     with pytest.raises(UserError, match="were made with speech:tiny-whisper"):
-        preprocessed(corpus, store.root, f"{other}:1,2", speech_speeds=[1.25])
+        preprocessed(corpus, store.root, f"{other}:1,2", speech_copies=["1.25", "level-20"])
     settings = store.read_description()["settings"]["speech:tiny-whisper"]
     assert agree(settings, settings | {"source": "elsewhere"})
     assert not agree(settings, settings | {"fingerprint": "elsewhere"})

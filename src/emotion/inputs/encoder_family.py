@@ -18,6 +18,7 @@ class OfEncoder:
     """A member of a family; mixed into a class below ``Feature``."""
 
     flag = ""  # that names encoders
+    is_view = True  # of a copy: as good as the clip itself, so that --tta averages over it
     reasons: dict[str, str] = {}
 
     def __init__(self, name: str) -> None:

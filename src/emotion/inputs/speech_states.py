@@ -5,7 +5,8 @@ The encoder hears the trimmed speech. Kept as float16 (T, L, D): the mean of the
 of 0.128 s of the clip.
 
 Copies are of the speech played faster or slower, ``speech:<name>@0.9``, which changes its pitch as
-well: to an encoder it is another voice (Ko et al. 2015). Their times are those of the clip.
+well: to an encoder it is another voice (Ko et al. 2015); or made worse, ``speech:<name>@babble10``.
+Their times are those of the clip.
 """
 
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from scipy.signal import resample_poly
 from emotion import registry
 from emotion.clock import FRAME_SECONDS
 from emotion.command_line import flag
+from emotion.errors import UserError
 from emotion.frozen.source import SPEECH_ENCODER, whole_numbers
 from emotion.inputs.encoder_family import OfEncoder, by_name
 from emotion.inputs.feature import SOURCE
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors
+from emotion.inputs.worse_sound import NAMES, generator_of, sound_of
 from emotion.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 networks = Lazy("emotion.frozen.speech_states")  # take torch along; states are read without
 CELL_SECONDS = 8 * FRAME_SECONDS  # 0.128, as far apart as the crops of faces
+SLOWEST, FASTEST = 0.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -47,14 +51,13 @@ class Extraction:
         type=str,
         predict=("",),
     )
-    speech_speeds: list[float] = flag(  # noqa: RUF009
+    speech_copies: list[str] = flag(  # noqa: RUF009
         [],
-        "further copies of what a speech encoder hears, so many times as fast, such as 0.9 1.1: "
-        "training draws from them, predict.py --tta averages over them",
+        "further copies of what a speech encoder hears, which training draws from: so many times "
+        "as fast, such as 0.9 1.1 (predict.py --tta averages over these), or worse: white20, "
+        "babble10, level-20 (a kind and its decibels), telephone",
         "features",
-        type=float,
-        low=0.5,
-        high=2.0,
+        type=str,
     )
 
 
@@ -74,7 +77,9 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.speed = Fraction(self.copy or "1").limit_denominator(100)
+        self.worse = sound_of(self.copy)
+        self.is_view = self.worse is None
+        self.speed = speed_of(self.copy or "1") if self.is_view else Fraction(1)
         self.settings = (name, "audio")
 
     def load(self, source: str, wanted: dict[str, Any], device: str) -> "SpeechStates":
@@ -88,12 +93,32 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
             Absent: there is no sound, or no speech in it.
         """
         heard = at_speed(media.spoken(), self.speed)
+        if self.worse:
+            heard = self.worse(heard, generator_of(media.clip.stem, self.copy), ())
         states = tools(heard)
         states = states._replace(time=states.time * float(self.speed))
         vectors = to_cells(states, media.speech.start)
         if len(tools.layers) == 1:  # a vector a step, as those of other features
             vectors = vectors._replace(values=vectors.values[:, 0])
         return vectors
+
+
+def speed_of(copy: str) -> Fraction:
+    """How many times as fast.
+
+    Raises:
+        UserError: it is no number, or out of bounds.
+    """
+    try:
+        speed = Fraction(copy).limit_denominator(100)
+    except (ValueError, ZeroDivisionError):
+        speed = Fraction(0)
+    if not SLOWEST <= speed <= FASTEST:
+        raise UserError(
+            f"--speech_copies {copy}: not a speed from {SLOWEST:g} to {FASTEST:g}, and not one of "
+            f"{NAMES}"
+        )
+    return speed
 
 
 def at_speed(waveform: np.ndarray, speed: Fraction) -> np.ndarray:
@@ -125,14 +150,26 @@ def describe(options: Extraction) -> dict[str, Any]:
     layers = dict(whole_numbers(SPEECH_ENCODER, source) for source in options.speech_encoder)
     for name, source in by_name("speech", SPEECH_ENCODER, list(layers)).items():
         encoder = open_encoder(source, layers[source], "cpu")
-        for speed in dict.fromkeys((1.0, *options.speech_speeds)):
-            described[name if speed == 1.0 else f"{name}{registry.COPY}{speed:g}"] = {
+        for copy in ("", *dict.fromkeys(map(copy_name, options.speech_copies))):
+            described[name + copy] = {
                 SOURCE: source,
                 "fingerprint": encoder.fingerprint,
                 "layers": encoder.layers,
                 "cell": CELL_SECONDS,
             }
     return described
+
+
+def copy_name(given: str) -> str:
+    """What a copy is called, after the name of its features.
+
+    Raises:
+        UserError: nothing is called so.
+    """
+    if sound_of(given):
+        return registry.COPY + given
+    speed = speed_of(given)
+    return f"{registry.COPY}{float(speed):g}" if speed != 1 else ""
 
 
 @cache

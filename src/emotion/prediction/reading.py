@@ -134,7 +134,8 @@ class ItemReader(Dataset):
             names = list(reading.features)
             if self.n_views > 1:
                 known = json.loads(reading.settings)
-                names += [copy for name in names for copy in registry.copies_of(name, known)]
+                copies = [copy for name in names for copy in registry.copies_of(name, known)]
+                names += views_among(copies)
             wanted.setdefault(reading.settings, []).extend(names)
         return {
             settings: Extractor(
@@ -165,8 +166,8 @@ class ItemReader(Dataset):
         return [view._replace(id=f"{index}.{number}") for number, view in enumerate(views)]
 
     def _versions(self, known: Iterable[str], reading: Reading) -> list[str]:
-        """What the changed copies of features that a model reads are called, such as @0.9."""
-        names = {n: registry.copies_of(n, known) for n in reading.features}
+        """What the copies that are views of a clip are called, such as @0.9."""
+        names = {n: views_among(registry.copies_of(n, known)) for n in reading.features}
         found = (copy.removeprefix(name) for name, copies in names.items() for copy in copies)
         return list(dict.fromkeys(found))
 
@@ -178,6 +179,11 @@ class ItemReader(Dataset):
         """
         store = self.items[index].store
         return read_sample(clip, self.readers[store.root if store else None, reading])
+
+
+def views_among(copies: Sequence[str]) -> list[str]:
+    """The copies of features that are as good as the clip itself."""
+    return [copy for copy in copies if registry.feature(copy).is_view]
 
 
 def _joined(records: Sequence[Record]) -> Record:

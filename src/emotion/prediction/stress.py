@@ -1,36 +1,29 @@
 """How answers hold when sound and picture get worse: ``--stress``, in memory, on media files."""
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 from tqdm import tqdm
 
 from emotion import registry
-from emotion.clock import SAMPLE_RATE
 from emotion.errors import UserError
 from emotion.inputs.extraction import Extractor
 from emotion.inputs.media import Media
-from emotion.inputs.video import MediaError, read_waveform
+from emotion.inputs.video import MediaError
+from emotion.inputs.worse_sound import Sound, babble, generator_of, level, telephone, white
 from emotion.prediction.inputs import Item
 from emotion.prediction.predictor import Ensemble
 from emotion.prediction.reading import AHEAD, ItemReader, Prepared, Reading, crew_of, reader_here
 from emotion.records import Clip, ClipFeatures
 from emotion.workers import Lost, in_order
 
-VOICES = 6  # of other clips that babble together
-FRAME = 512  # samples: of which the louder ones are the level of the speech
-TELEPHONE = (300.0, 3400.0)  # Hz
 DARK = 0.25  # of the light is left
 BLUR = 1 / 60  # of a picture's height: the deviation of the blur
 LATE = 0.5  # seconds
-
-Sound = Callable[[np.ndarray, np.random.Generator, Sequence[Path]], np.ndarray]
 
 
 class Condition(NamedTuple):
@@ -38,55 +31,9 @@ class Condition(NamedTuple):
 
     name: str
     modality: str  # that hears or sees it
-    sound: Sound | None = None  # (samples,), a generator, files of others -> (samples,)
+    sound: Sound | None = None
     picture: Callable[[np.ndarray], np.ndarray] | None = None
     late: float = 0.0  # seconds by which the picture lags behind the sound
-
-
-def power_of(sound: np.ndarray) -> float:
-    """Mean square of the louder frames: pauses are not speech."""
-    frames = np.square(sound[: len(sound) // FRAME * FRAME].reshape(-1, FRAME)).mean(axis=1)
-    if not frames.size:
-        return float(np.square(sound).mean()) if sound.size else 0.0
-    return float(frames[frames >= 1e-3 * np.percentile(frames, 95)].mean())
-
-
-def with_noise(sound: np.ndarray, noise: np.ndarray, ratio: float) -> np.ndarray:
-    """Sound and noise (samples,), the speech ``ratio`` dB above the noise."""
-    scale = np.sqrt(power_of(sound) / max(power_of(noise), 1e-20) / 10 ** (ratio / 10))
-    return (sound + scale * noise).astype(np.float32)
-
-
-def white(
-    sound: np.ndarray, generator: np.random.Generator, others: Sequence[Path], ratio: float
-) -> np.ndarray:
-    """White noise."""
-    return with_noise(sound, generator.standard_normal(len(sound)), ratio)
-
-
-def babble(
-    sound: np.ndarray, generator: np.random.Generator, others: Sequence[Path], ratio: float
-) -> np.ndarray:
-    """Other clips, equally loud, at once; the clip itself backwards where there are no others."""
-    chosen = generator.permutation(len(others))[:VOICES]
-    voices = [voice for number in chosen if (voice := _heard(others[number])) is not None]
-    voices = voices or [sound[::-1]] * VOICES
-    noise = np.zeros(len(sound))
-    for voice in voices:
-        started = np.roll(voice, generator.integers(len(voice)))
-        noise += np.resize(started, len(sound)) / np.sqrt(max(power_of(voice), 1e-20))
-    return with_noise(sound, noise, ratio)
-
-
-def quiet(sound: np.ndarray, *_: Any, decibel: float = -20.0) -> np.ndarray:
-    """At another level."""
-    return (sound * 10 ** (decibel / 20)).astype(np.float32)
-
-
-def telephone(sound: np.ndarray, *_: Any) -> np.ndarray:
-    """The band of a telephone."""
-    band = butter(4, TELEPHONE, "bandpass", fs=SAMPLE_RATE, output="sos")
-    return sosfiltfilt(band, sound).astype(np.float32) if len(sound) > 64 else sound
 
 
 def darkened(picture: np.ndarray) -> np.ndarray:
@@ -101,11 +48,11 @@ def blurred(picture: np.ndarray) -> np.ndarray:
 
 CONDITIONS = (
     *(
-        Condition(f"{kind.__name__} noise, {ratio} dB", "speech", partial(kind, ratio=ratio))
+        Condition(f"{kind.__name__} noise, {ratio} dB", "speech", partial(kind, decibel=ratio))
         for kind in (white, babble)
         for ratio in (20, 10, 0)
     ),
-    Condition("level -20 dB", "speech", quiet),
+    Condition("level -20 dB", "speech", partial(level, decibel=-20)),
     Condition("telephone band", "speech", telephone),
     Condition("dark picture", "face", picture=darkened),
     Condition("blurred picture", "face", picture=blurred),
@@ -128,8 +75,7 @@ class WorseMedia(Media):
         sound = super()._sound
         if self.condition.sound is None or not isinstance(sound, np.ndarray) or not sound.size:
             return sound
-        generator = np.random.default_rng(zlib.crc32(self.clip.stem.encode(errors="replace")))
-        return self.condition.sound(sound, generator, self.others)
+        return self.condition.sound(sound, generator_of(self.clip.stem), self.others)
 
     def frames(self, times: np.ndarray) -> Iterator[np.ndarray | None]:
         """As the condition shows them."""
@@ -213,13 +159,3 @@ def _touches(condition: Condition, name: str) -> bool:
     if condition.sound is None:
         return modality == condition.modality
     return modality != "face" and registry.feature(name).of_media
-
-
-@lru_cache(maxsize=64)
-def _heard(path: Path) -> np.ndarray | None:
-    """The sound of another clip; None where it has none."""
-    try:
-        sound = read_waveform(path)
-    except (MediaError, IndexError, OSError):
-        return None
-    return sound if sound.size else None
