@@ -1,6 +1,7 @@
 """The transcriber itself, on a Whisper of one layer with drawn weights."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -88,12 +89,19 @@ def test_a_language_or_a_folder_that_is_none_is_a_line(whisper, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_improbable_or_hurried_words_are_made_up():
-    class Said:
-        def __init__(self, probability, start, end):
-            self.probability, self.start, self.end = probability, start, end
+def segment(*words, ratio=1.0):
+    """As faster-whisper gives them; of words (probability, start, end)."""
+    names = ("probability", "start", "end")
+    said = [SimpleNamespace(**dict(zip(names, word, strict=True))) for word in words]
+    return SimpleNamespace(words=said, compression_ratio=ratio)
 
-    assert not transcriber.is_made_up([Said(0.9, 0, 0.3), Said(0.9, 0.3, 0.5)])
-    assert not transcriber.is_made_up([Said(0.7, 0, 0.4)])
-    assert transcriber.is_made_up([Said(0.1, 0, 0.4)])
-    assert transcriber.is_made_up([Said(0.5, 9.38, 9.38)] * 6)
+
+def test_improbable_or_hurried_words_are_made_up():
+    assert not transcriber.is_made_up(segment((0.9, 0, 0.3), (0.9, 0.3, 0.5)))
+    assert not transcriber.is_made_up(segment((0.7, 0, 0.4)))
+    assert transcriber.is_made_up(segment((0.1, 0, 0.4)))
+    assert transcriber.is_made_up(segment(*[(0.5, 9.38, 9.38)] * 6))
+
+
+def test_one_thing_said_over_and_over_is_made_up():
+    assert transcriber.is_made_up(segment((0.9, 0, 0.3), (0.9, 0.3, 0.5), ratio=20.0))

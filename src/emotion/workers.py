@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
+
+from tqdm import tqdm
 
 from emotion.errors import UserError
 from emotion.processes import end_with_parent
@@ -171,6 +174,7 @@ def _serve(pipe: Connection, number: int, crew: Crew) -> None:
     """A worker's life: Ctrl-C left to the parent, no life without it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
+    tqdm.set_lock(threading.RLock())  # a library's bar would make one that outlives a killed worker
     try:
         crew.prepare(number, *crew.arguments)
         pipe.send(("ready", None))

@@ -22,4 +22,8 @@ def work(job):
         time.sleep(1000)
     elif job == "full":
         raise OSError(28, "No space left on device", "there")
+    elif job == "bar":
+        from tqdm import tqdm  # as a library does
+
+        list(tqdm([1], disable=True))
     return 2 * job

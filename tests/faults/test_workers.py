@@ -1,10 +1,13 @@
 """A process that dies or hangs costs the job it had, not the run."""
 
 import multiprocessing
+import subprocess
+import sys
 
 import pytest
 
 from emotion.errors import UserError
+from emotion.paths import HOME
 from emotion.workers import Crew, Lost, answers
 from tests.faults.crew import prepare, work
 
@@ -43,3 +46,17 @@ def test_processes_that_cannot_start_end_the_run_in_one_line(tally):
 
 def test_no_jobs_start_no_process():
     assert list(answers([], 2, crew())) == []
+
+
+def test_a_bar_in_a_worker_leaves_no_semaphore(tally):
+    """Bars have a lock for all processes, of which a killed worker's would be told at the end."""
+    tally("dead workers")
+    program = (
+        "from tests.faults.crew import prepare, work\n"
+        "from emotion.workers import Crew, answers\n"
+        "if __name__ == '__main__':\n"
+        "    print(list(answers(['bar'], 1, Crew(prepare, (False,), work, 0.0))))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=HOME, capture_output=True, text=True)
+    assert done.stdout == "['barbar']\n"
+    assert done.stderr == ""

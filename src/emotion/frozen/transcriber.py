@@ -7,7 +7,6 @@ clip first. Whisper itself hears "Thank you" in music.
 
 import hashlib
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ BEAM = 5
 # put it 0.35 s before the speech; and it makes words up in silence, of which 2 s are let pass
 VOICE = {"speech_pad_ms": 100, "min_silence_duration_ms": 500}
 UNSURE, SHORTEST, LONGEST = 0.15, 0.133, 2.0  # probability and seconds of a word that is odd
+REPEATED = 2.4  # zlib makes text so many times shorter that says one thing over and over
 
 
 class Transcriber:
@@ -71,7 +71,7 @@ class Transcriber:
             waveform, language=self.language, beam_size=BEAM, temperature=0.0, vad_filter=True,
             vad_parameters=VOICE, word_timestamps=True, condition_on_previous_text=False,
         )  # fmt: skip
-        words = [w for segment in segments if not is_made_up(segment.words) for w in segment.words]
+        words = [w for segment in segments if not is_made_up(segment) for w in segment.words]
         if not words:
             return Spoken()
         sure = math.exp(sum(math.log(max(w.probability, 1e-6)) for w in words) / len(words))
@@ -79,14 +79,16 @@ class Transcriber:
         return Spoken(cleaned(timed), heard.language, round(sure, 3))
 
 
-def is_made_up(words: Sequence[Any]) -> bool:
-    """Whether a segment is one that Whisper hears in noise, by the rule of its own program: most
-    of its first eight words are improbable, or said in no time.
+def is_made_up(segment: Any) -> bool:
+    """Whether a segment is one that Whisper makes up, by the rules of its own program: it says one
+    thing over and over, or most of its first eight words are improbable, or said in no time.
 
     Args:
-        words: with start and end in seconds, and probability.
+        segment: of faster-whisper, its words with start and end in seconds, and probability.
     """
-    first = words[:8]
+    if segment.compression_ratio > REPEATED:
+        return True
+    first = segment.words[:8]
     oddness = sum(
         (word.probability < UNSURE)
         + 15 * max(0.0, SHORTEST - (word.end - word.start))
