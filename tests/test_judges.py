@@ -11,7 +11,7 @@ from emotion.data.examples import load_examples
 from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore
 from emotion.models.checkpoint import best_checkpoint, load_checkpoint
-from emotion.models.met import Standing
+from emotion.models.met import Met, Standing, mark
 from emotion.prediction.inputs import find_items
 from emotion.prediction.judges import judges_of, own_validation_clips
 from emotion.prediction.members import load_members
@@ -127,6 +127,23 @@ def test_whom_to_ask(experiment):
     assert chosen.any()
     assert not judges.may[chosen].any()
     assert np.array_equal(own_validation_clips(items, members), standing == Standing.VALIDATED)
+
+
+def test_a_file_of_a_table_is_known_by_its_path(experiment, tmp_path):
+    """A table without ids calls ``mine/clips/a.wav`` clips__a: the file by itself is that clip."""
+    member = load_members([str(experiment[1] / "fold_1_valid_fold_1")], CPU, temperature=False)[0]
+    marks = frozenset({mark("all/clips__a"), mark("train/mine__clips__b")})
+    met = Met(marks, frozenset(), frozenset(), frozenset())
+    checkpoint = member.checkpoint.__class__(**vars(member.checkpoint) | {"met": met})
+    knowing = [member.__class__(**vars(member) | {"checkpoint": checkpoint})]
+    folder = tmp_path / "mine" / "clips"
+    folder.mkdir(parents=True)
+    paths = [folder / f"{name}.wav" for name in "abc"]
+    for path in paths:
+        path.touch()
+    items = find_items([str(path) for path in paths], "", "", knowing)
+    standing = judges_of(items, knowing, scored=False).standing[:, 0].tolist()
+    assert standing == [Standing.TRAINED, Standing.TRAINED, Standing.NEW]
 
 
 def test_another_corpus_has_other_speakers(experiment):

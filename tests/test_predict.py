@@ -343,7 +343,7 @@ def test_inputs_that_are_none_are_refused(features, media, tmp_path, monkeypatch
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "logs").symlink_to(tmp_path)
     monkeypatch.setattr("emotion.prediction.members.HOME", tmp_path / "home")
-    missing = refusal("logs/speech/nowhere", tmp_path)
+    missing = refusal("logs/speech/nowhere", tmp_path, split="test")
     assert "no such checkpoint or run folder" in missing
     assert str(weights.relative_to(tmp_path)) in missing
     several = refusal(str(weights.parent.parent), tmp_path)

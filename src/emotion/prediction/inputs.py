@@ -26,6 +26,10 @@ MEDIA = (
     *(".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma"),
 )
 TABLE = ".csv"
+NOTHING = (
+    "nothing to answer: give --input PATH [PATH ...] or --split test, or words alone by "
+    "--transcripts"
+)
 
 
 class Item(NamedTuple):
@@ -46,9 +50,12 @@ class Item(NamedTuple):
         """``split/stem`` of the clip in features/; of a media file, all that it may be there."""
         if self.store is not None:
             return [f"{self.clip.split}/{self.clip.stem}"]
-        parts = self.clip.path.parts if self.clip.path else ()
-        folders = [part for part in parts if part in SPLITS]
-        return [f"{split}/{self.clip.stem}" for split in (*folders, "all")]
+        above = self.clip.path.absolute().parts[1:-1] if self.clip.path else ()
+        folders = [part for part in above if part in SPLITS]
+        # a table without ids calls clips by their paths
+        by_path = ["__".join((*above[n:], self.clip.stem)) for n in range(len(above))]
+        places = [f"{split}/{self.clip.stem}" for split in (*folders, "all")]
+        return places + [f"{split}/{name}" for split in SPLITS for name in by_path]
 
 
 def find_items(
@@ -66,10 +73,7 @@ def find_items(
             a model has to know.
     """
     if not inputs and not split:
-        raise UserError(
-            "nothing to answer: give --input PATH [PATH ...] or --split test, or words alone by "
-            "--transcripts"
-        )
+        raise UserError(NOTHING)
     items = [item for given in inputs for item in _items_of(Path(given), members, class_map)]
     items = _with_speakers(items, members, features_dir)
     _check_analysis(items, members)

@@ -38,6 +38,7 @@ class Scene(NamedTuple):
     faces: FaceTrack | None
     words: Sequence[Word] = ()  # whose times are known
     unheard: str = ""  # why nothing is to be heard: NO_TRACK or SILENT
+    looked: bool = True  # whether faces were looked for
 
 
 def draw_reliability(bins: Sequence[dict[str, float]], error: float, path: Path) -> None:
@@ -121,16 +122,19 @@ def draw_timeline(
     heights = {"sound": 1.0, "words": 0.6, "faces": 0.9, "bands": 2.4}
     if not scene.words:
         del heights["words"]
+    if not scene.looked:
+        del heights["faces"]
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()))
     rows = dict(zip(heights, axes, strict=True))
-    faces, bands = rows["faces"], rows["bands"]
+    bands = rows["bands"]
     figure.suptitle(answer, fontsize=14, fontweight="bold")
     axes[0].set_title(title, fontsize=10)
     _sound(rows["sound"], scene)
     if scene.words:
         rows["words"].set(xlim=(0, scene.duration), yticks=[], ylabel="words")
         write_words(rows["words"], scene.words, scene.duration)
-    _faces_over_time(faces, scene)
+    if scene.looked:
+        _faces_over_time(rows["faces"], scene)
     look = {"colors": colours(class_names), "linewidth": 0.3, "edgecolor": "0.4"}
     bands.stackplot(times, probabilities.T, labels=full_names(class_names), **look)
     bands.set(ylim=(0, 1), xlim=(0, scene.duration), xlabel="seconds", ylabel="probability")

@@ -15,6 +15,7 @@ from emotion.models.caption import captioned
 from emotion.models.devices import loader_workers
 from emotion.prediction.abstain import Threshold, choose_threshold, left_open, outcome
 from emotion.prediction.answers import write_answers
+from emotion.prediction.beforehand import check_given, tell_unused
 from emotion.prediction.calibration import fit_temperature, write_calibration
 from emotion.prediction.export import export
 from emotion.prediction.inputs import (
@@ -34,7 +35,7 @@ from emotion.prediction.predictor import Answer, Ensemble
 from emotion.prediction.report import TEMPLATE, Report, label_of, labelled
 from emotion.prediction.stress import CONDITIONS, stressed
 from emotion.prediction.timeline import write_timelines
-from emotion.telling import say
+from emotion.telling import note, say
 
 REPORTED = {
     "WA": "accuracy",
@@ -42,6 +43,9 @@ REPORTED = {
     "macro-F1": "macro_f1",
     "weighted F1": "weighted_f1",
 }
+
+
+LONG = 15.0  # seconds: of a file that is more than one clip
 
 
 def predict(options: PredictOptions) -> int:
@@ -54,9 +58,11 @@ def predict(options: PredictOptions) -> int:
         options = replace(options, timeline=True)
     if options.abstain and options.timeline:
         raise UserError("--abstain chooses among answers to whole clips; leave --timeline out")
+    check_given(options)
     torch.set_num_threads(threads())
     predictor = Predictor.of(options)
     members = predictor.members
+    tell_unused(options, members)
     if options.export:
         check_outputs(options, members, [])
         return _export(options, members)
@@ -91,6 +97,7 @@ def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], jud
             options.abstain, predictor.members, options.label, predictor.among
         )
     answers = list(collect(options, predictor, items))
+    _tell_long(answers)
     names = predictor.class_names
     notice = notice_of(predictor.members)
     write_answers(
@@ -111,6 +118,18 @@ def _answer(options: PredictOptions, predictor: Ensemble, items: list[Item], jud
         worse = _stressed(options, predictor, items, answers) if options.stress else {}
         _report(options, predictor, answers, judges, threshold=threshold, worse=worse)
     return 0 if given else 1
+
+
+def _tell_long(answers: Sequence[Answer]) -> None:
+    """A line about media files in which more is said than in a clip."""
+    media = [a for a in answers if a.item.store is None and a.record is not None]
+    long = [answer for answer in media if answer.record.duration > LONG]
+    if long:
+        more = f", and {len(long) - 1} more are long too" if len(long) > 1 else ""
+        note(
+            f"{long[0].item.name} lasts {long[0].record.duration:.0f} s{more}: one answer is of "
+            "clips of a few seconds; --timeline True answers window by window"
+        )
 
 
 def _left_open(count: int) -> str:

@@ -41,7 +41,7 @@ def scene_of(item: Item, clip: ClipFeatures) -> Scene:
 def scene_of_recording(recording: Recording) -> Scene:
     """A longer recording, as it was read."""
     sound, values = recording.media.waveform, recording.values.values()
-    has_sound = sound is not None and sound.size
+    has_sound, made = sound is not None and sound.size, recording.extractor.features
     quiet = SILENT if recording.media.level <= SILENCE_DB else ""
     return Scene(
         duration=recording.media.duration,
@@ -51,6 +51,7 @@ def scene_of_recording(recording: Recording) -> Scene:
         faces=next((value for value in values if isinstance(value, FaceTrack)), None),
         words=next((value for value in values if isinstance(value, Spoken)), Spoken()).timed,
         unheard=quiet if has_sound else NO_TRACK,
+        looked=any(registry.feature_line(n).kind == registry.CROPS for n in made),
     )
 
 

@@ -52,12 +52,18 @@ from emotion.training.state import (
     save_best,
     save_state,
 )
-from emotion.training.sweep import is_sweep, members, read_result, write_summary
+from emotion.training.sweep import (
+    REFIT,
+    check_name,
+    is_sweep,
+    members,
+    read_result,
+    write_summary,
+)
 
 CLIP_NORM = 5.0  # largest norm of a step's gradient
 BN_SAMPLES = 256  # training clips that batch-norm statistics are estimated on
 STANDARD_CLIPS = 2000  # training clips that vectors are standardised by
-REFIT = "refit"  # folder in that of a run, and key in its result.json
 
 
 def train(options: TrainOptions) -> int:
@@ -73,6 +79,7 @@ def train(options: TrainOptions) -> int:
     allow_tf32(options.amp)
     folder = run_folder(options)
     runs = members(options)
+    check_name(folder, single=not is_sweep(options))
     with distributed.process_group(device):
         folders = [folder.parent / run.exp_name for run in runs]
         for run, place_of_run in zip(runs, folders, strict=True):

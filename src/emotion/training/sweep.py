@@ -16,6 +16,7 @@ from emotion.training.options import ALL_FOLDS, TrainOptions
 
 SUMMARY = "summary.json"
 SWEPT = ("fold", "valid_fold", "seed")
+REFIT = "refit"  # folder in that of a run, and key in its result.json
 
 
 def is_sweep(options: TrainOptions) -> bool:
@@ -66,6 +67,22 @@ def run_names(options: TrainOptions) -> list[str]:
 
 def _run_name(options: TrainOptions, varied: Sequence[str]) -> str:
     return "_".join(f"{name}_{getattr(options, name)}" for name in varied)
+
+
+def check_name(folder: Path, single: bool) -> None:
+    """A name is of one run, or of an experiment of several: mixed, they would answer together.
+
+    Raises:
+        UserError: the folder holds the other.
+    """
+    if single:
+        held = sorted(str(path.parent.relative_to(folder)) for path in folder.glob("*/last.pth"))
+        found = ", ".join(name for name in held if name != REFIT)
+        what = f"an experiment of several runs ({found})"
+    else:
+        found, what = (folder / "last.pth").is_file(), "a single run"
+    if found:
+        raise UserError(f"{folder}: holds {what}; give another --exp_name, or remove the folder")
 
 
 def write_summary(folder: Path, runs: list[TrainOptions]) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     for line in table(folder).splitlines():
         say(line)
-    say(f"pictures: {folder}/*/*/curves.png and confusion.png")
+    say(f"pictures: curves.png and confusion.png in each run's folder below {folder}")
 
 
 if __name__ == "__main__":
