@@ -346,7 +346,7 @@ def test_inputs_that_are_none_are_refused(features, media, tmp_path, monkeypatch
     missing = refusal("logs/speech/nowhere", tmp_path, split="test")
     assert "no such checkpoint or run folder" in missing
     assert str(weights.relative_to(tmp_path)) in missing
-    several = refusal(str(weights.parent.parent), tmp_path)
+    several = refusal(str(weights.parent.parent), tmp_path, split="test")
     assert f"holds the runs {weights.parent.name}; name one" in several
 
 
