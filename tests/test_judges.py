@@ -77,6 +77,20 @@ def test_every_clip_is_answered_by_the_models_of_its_own_fold(experiment, tmp_pa
         assert all(joined[row["FileID"]] == row["Emotion"] for row in alone)
 
 
+def test_two_experiments_are_compared_as_two_models(experiment, tmp_path):
+    """Each with its own folds together, over all clips; and not fold by fold."""
+    features, folder = experiment
+    flags = {"n_folds": FOLDS, "fold": 0, "n_epoch": 1, "seed": 1, "exp_name": "other"}
+    other = run_of(features, tmp_path / "logs", **flags)
+    report = numbers_of(experiment, [folder, other], tmp_path)
+    assert list(report["systems"]) == [f"mean of {8 + FOLDS}", "text/run", "text/other"]
+    assert {scores["clips"] for scores in report["systems"].values()} == {CLIPS}
+    pairs = {(p["first"], p["second"]): p for p in report["comparisons"]}
+    assert pairs["text/run", "text/other"]["units"] == SPEAKERS
+    alone = numbers_of(experiment, [other], tmp_path)
+    assert report["systems"]["text/other"]["accuracy"] == alone["scores"]["accuracy"]
+
+
 def test_a_model_is_not_scored_on_its_training_speakers(experiment, tmp_path, capsys):
     """`--split all --report` scored the training clips; now they are left out, and it is said."""
     run = experiment[1] / "fold_2_valid_fold_1"

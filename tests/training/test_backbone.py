@@ -5,8 +5,7 @@ import json
 import pytest
 import torch
 
-from emotion.models.checkpoint import best_checkpoint, load_checkpoint
-from emotion.training.sweep import REFIT
+from emotion.models.checkpoint import REFIT, best_checkpoint, load_checkpoint
 from tests.training.runs import Stop, metrics_of, options_of, refused, run_of, train, weights_of
 
 FUSED = {"n_epoch": 2, "batch_size": 4, "face_model": "attention_lstm"}

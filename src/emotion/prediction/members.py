@@ -14,6 +14,8 @@ from emotion.models.checkpoint import (
     ABOUT,
     BEST,
     PUBLISHED,
+    REFIT,
+    SWEPT_RUN,
     Checkpoint,
     find_checkpoints,
     load_checkpoint,
@@ -50,6 +52,13 @@ class Member:
         return any(
             registry.feature(part.feature).by_speaker(part.reading) for part in self.recipe.parts
         )
+
+    @property
+    def experiment(self) -> Path | None:
+        """The folder of an experiment that it is one of several runs of."""
+        folder = self.checkpoint.path.resolve().parent
+        folder = folder.parent if folder.name == REFIT else folder
+        return folder.parent if SWEPT_RUN.match(folder.name) else None
 
     @property
     def head(self) -> str:

@@ -109,15 +109,25 @@ class Report:
         return System(name, picked, self.labels, speakers)
 
     def _systems(self) -> list[System]:
-        """The ensemble, and where there are several, each of its models."""
+        """All together, and where there are several: each experiment, its runs together; of one
+        experiment each run.
+        """
         if len(self.members) == 1:
             return [self.main]
-        names = _distinct([member.name for member in self.members])
-        singles = [
-            self._system(name, lambda answer, row=row: answer.members[row])
-            for row, name in enumerate(names)
+        groups: dict[Any, list[int]] = {}
+        for row, member in enumerate(self.members):
+            groups.setdefault(member.experiment or row, []).append(row)
+        if len(groups) == 1:
+            groups = {row: [row] for row in range(len(self.members))}
+        names = [
+            "/".join(key.parts[-2:]) if isinstance(key, Path) else self.members[key].name
+            for key in groups
         ]
-        return [self.main, *singles]
+        together = [
+            self._system(name, lambda answer, rows=rows: _mean(answer.members[rows]))
+            for name, rows in zip(_distinct(names), groups.values(), strict=True)
+        ]
+        return [self.main, *together]
 
     def _without(self) -> dict[str, dict[str, Any]]:
         """Scores with each modality hidden, where more than one is read."""
@@ -307,6 +317,12 @@ def _distinct(names: Sequence[str]) -> list[str]:
         f"{name} ({names[: row + 1].count(name)})" if names.count(name) > 1 else name
         for row, name in enumerate(names)
     ]
+
+
+def _mean(answers: np.ndarray) -> np.ndarray:
+    """(classes,) of the models that were asked, (models, classes); NaN where none was."""
+    given = answers[np.isfinite(answers).all(axis=1)]
+    return given.mean(axis=0) if len(given) else np.full(answers.shape[1], np.nan)
 
 
 def _history(path: Path) -> list[dict[str, float]]:

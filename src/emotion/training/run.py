@@ -17,7 +17,7 @@ from emotion.errors import UserError
 from emotion.files import refuse_links, remove_partial_files
 from emotion.locking import HeldError, only_run_in
 from emotion.machine import allow_tf32, threads
-from emotion.models.checkpoint import best_checkpoint
+from emotion.models.checkpoint import REFIT, best_checkpoint
 from emotion.models.devices import choose_device, mixed_precision, parallelise, place
 from emotion.models.evaluate import Predictions
 from emotion.networks.model import backbone_of, encoder_of
@@ -53,7 +53,6 @@ from emotion.training.state import (
     save_state,
 )
 from emotion.training.sweep import (
-    REFIT,
     check_name,
     is_sweep,
     members,

@@ -11,12 +11,12 @@ import numpy as np
 from emotion.data.folds import fold_count
 from emotion.errors import UserError
 from emotion.files import read_json, write_json
+from emotion.models.checkpoint import REFIT
 from emotion.training.ensemble import ensemble_scores
 from emotion.training.options import ALL_FOLDS, TrainOptions
 
 SUMMARY = "summary.json"
 SWEPT = ("fold", "valid_fold", "seed")
-REFIT = "refit"  # folder in that of a run, and key in its result.json
 
 
 def is_sweep(options: TrainOptions) -> bool:
