@@ -16,15 +16,23 @@ from emotion import registry
 from emotion.errors import UserError
 from emotion.frozen.speech_states import SpeechStates, States, parts_of, spread_layers
 from emotion.inputs.feature import agree
-from emotion.inputs.speech_states import CELL_SECONDS, at_speed, describe, to_cells
+from emotion.inputs.media import Media
+from emotion.inputs.speech_states import (
+    CELL_SECONDS,
+    SpeechStatesFeature,
+    at_speed,
+    describe,
+    to_cells,
+)
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.prediction.options import PredictOptions
 from emotion.prediction.reading import views_among
 from emotion.prediction.run import predict
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
+from emotion.records import Clip, Labels
 from tests.encoders import make_whisper
-from tests.media import noise, tone, write_clip
+from tests.media import noise, silence, tone, write_clip
 from tests.prediction import rows_of
 from tests.training.runs import refused, run_of
 
@@ -180,6 +188,20 @@ def test_a_copy_made_worse_keeps_its_times_and_is_no_view(store, monkeypatch):
     }
     assert drawn == {name, f"{name}@1.25", f"{name}@level-20"}
     assert views_among(registry.copies_of(name, record.states)) == [f"{name}@1.25"]
+
+
+def test_noise_is_trimmed_as_it_would_be_in_a_clip(tmp_path):
+    """The second before the voice and the one after it are not cut away where noise fills them."""
+    waveform = np.concatenate([silence(1.0), tone(1.0, 400), silence(1.0)])
+    path = write_clip(tmp_path / "a.wav", None, waveform)
+    media = Media(Clip("a", "a", path, "all", None, Labels(), None))
+    plain, start = SpeechStatesFeature("speech:x")._heard(media)
+    assert (len(plain) / 16000, start) == (
+        pytest.approx(1.0, abs=0.3),
+        pytest.approx(1.0, abs=0.15),
+    )
+    noisy, begin = SpeechStatesFeature("speech:x@white0")._heard(media)
+    assert (len(noisy) / 16000, begin) == (pytest.approx(3.0, abs=0.1), 0.0)
 
 
 @pytest.mark.parametrize("copy", ["3", "0.1", "loud10", "nan", "inf", "1/0", "white"])

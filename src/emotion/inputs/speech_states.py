@@ -18,10 +18,11 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from emotion import registry
-from emotion.clock import FRAME_SECONDS
+from emotion.clock import FRAME_SECONDS, SAMPLE_RATE
 from emotion.command_line import flag
 from emotion.errors import UserError
 from emotion.frozen.source import SPEECH_ENCODER, whole_numbers
+from emotion.inputs.audio import trim_interval
 from emotion.inputs.encoder_family import OfEncoder, by_name
 from emotion.inputs.feature import SOURCE
 from emotion.inputs.media import Media
@@ -92,15 +93,24 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
         Raises:
             Absent: there is no sound, or no speech in it.
         """
-        heard = at_speed(media.spoken(), self.speed)
-        if self.worse:
-            heard = self.worse(heard, generator_of(media.clip.stem, self.copy), ())
-        states = tools(heard)
+        heard, start = self._heard(media)
+        states = tools(at_speed(heard, self.speed))
         states = states._replace(time=states.time * float(self.speed))
-        vectors = to_cells(states, media.speech.start)
+        vectors = to_cells(states, start)
         if len(tools.layers) == 1:  # a vector a step, as those of other features
             vectors = vectors._replace(values=vectors.values[:, 0])
         return vectors
+
+    def _heard(self, media: Media) -> tuple[np.ndarray, float]:
+        """The speech (samples,) and when it begins; trimmed anew where the clip is made worse, for
+        noise hides where it begins and ends.
+        """
+        spoken = media.spoken()
+        if self.worse is None:
+            return spoken, media.speech.start
+        waveform = self.worse(media.waveform, generator_of(media.clip.stem, self.copy), ())
+        first, last = trim_interval(waveform)
+        return waveform[first:last], first / SAMPLE_RATE
 
 
 def speed_of(copy: str) -> Fraction:
