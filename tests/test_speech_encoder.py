@@ -15,8 +15,9 @@ import torch
 from emotion import registry
 from emotion.errors import UserError
 from emotion.frozen.speech_states import SpeechStates, States, parts_of, spread_layers
+from emotion.inputs.audio import extract_speech
 from emotion.inputs.feature import agree
-from emotion.inputs.media import Media
+from emotion.inputs.media import Interval, Media
 from emotion.inputs.speech_states import (
     CELL_SECONDS,
     SpeechStatesFeature,
