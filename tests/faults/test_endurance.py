@@ -31,5 +31,5 @@ def test_200_epochs_keep_memory_and_open_files(tmp_path, tally, monkeypatch):
     memory, files = zip(*seen[SETTLED:], strict=True)
     tally("epochs of one run", EPOCHS)
     assert len(seen) == EPOCHS
-    assert max(files) == files[0]
+    assert min(files[-10:]) == min(files[:10])  # a worker of the loader comes and goes
     assert memory[-1] - memory[0] < GROWTH

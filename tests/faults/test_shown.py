@@ -56,7 +56,7 @@ def test_preprocess_and_predict_print_no_names_that_act(tmp_path):
         lines = (done.stdout + done.stderr.split("\r")[-1]).splitlines()
         assert not any(map(ACTIVE.search, lines))
         assert len([line for line in lines if "owned" in line]) == 1
-    done = run_script("predict.py", "--weights", folder / "none")
+    done = run_script("predict.py", "--weights", folder / "none", "--input", folder / "good.wav")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: --weights ")
     assert not ACTIVE.search(line)
