@@ -100,9 +100,10 @@ def _tell(
         note(f"{untold[0]} does not say which clips it was trained on: it may know these")
     if some.any():
         asked = judges.may[some].sum(axis=1)
+        each = " to ".join(map(str, sorted({asked.min(), asked.max()})))
         note(
             f"{some.sum()} of {len(items)} clips are answered only by the models that were not "
-            f"trained on them or their speaker ({asked.min()} to {asked.max()} of {len(members)})"
+            f"trained on them or their speaker ({each} of {len(members)})"
         )
     if every.any():
         told = "left out" if not left.all() else "answered better than new ones would be"

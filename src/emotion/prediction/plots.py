@@ -49,7 +49,7 @@ def draw_reliability(bins: Sequence[dict[str, float]], error: float, path: Path)
     top.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="calibrated")
     top.plot(confidence, [row["accuracy"] for row in bins], "o-", label="answers")
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"calibration error {error:.3f}")
-    top.legend(loc="upper left")
+    top.legend(loc="best")
     clips = [row["clips"] for row in bins]
     bottom.bar(confidence, clips, width=0.04, color=SOUND)
     bottom.set(xlabel="confidence", ylabel="clips")

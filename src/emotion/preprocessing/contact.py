@@ -105,7 +105,7 @@ def _head(sheet: Any, place: tuple[int, int], record: Record, shades: dict[str, 
         left += round(wide) + 6
     said = printable(record.stem)
     room = (place[0] + FACES * SIDE + WIDE - left - 50) // 7  # letters
-    said = said if len(said) <= room else f"{said[: max(1, room - 1)]}…"
+    said = said if len(said) <= room else f"…{said[1 - max(2, room) :]}"  # names differ at the end
     told = f"{said}  {record.duration:.1f} s"
     draw.text((left, middle), told, "black", fonts.font(12, said), anchor="lm")
 
