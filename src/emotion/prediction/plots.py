@@ -47,12 +47,13 @@ def draw_reliability(bins: Sequence[dict[str, float]], error: float, path: Path)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     confidence = [row["confidence"] for row in bins]
     top.plot([0, 1], [0, 1], color="0.7", linestyle="--", label="calibrated")
-    top.plot(confidence, [row["accuracy"] for row in bins], "o-", label="answers")
+    top.plot(confidence, [row["accuracy"] for row in bins], "o-", label="answers", clip_on=False)
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title=f"calibration error {error:.3f}")
     top.legend(loc="best")
     clips = [row["clips"] for row in bins]
     bottom.bar(confidence, clips, width=0.04, color=SOUND)
     bottom.set(xlabel="confidence", ylabel="clips")
+    bottom.yaxis.get_major_locator().set_params(integer=True)
     save(figure, path)
 
 
