@@ -14,7 +14,7 @@ from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore
 from emotion.paths import HOME
 from emotion.preprocessing.run import preprocess
-from tests.media import write_clip
+from tests.media import tone, write_clip
 from tests.preprocessing.clips import (
     BAD_TEXT,
     BROKEN,
@@ -80,6 +80,16 @@ def test_corrected_labels_are_picked_up_without_extraction(own, capsys):
     (record,) = store.read_manifest("val")
     assert (record.integrated, record.face, record.speech) == ("sur", "dis", "")
     assert feature_times(store.root / "val") == times
+
+
+def test_a_corrected_speaker_is_picked_up_without_extraction(tmp_path, capsys):
+    write_clip(tmp_path / "a.wav", None, tone(0.6, 300))
+    store = FeatureStore(tmp_path / "f")
+    for speaker, extracted in (("01", 1), ("ased_01", 0)):
+        (tmp_path / "table.csv").write_text(f"path,label,speaker\na.wav,angry,{speaker}\n")
+        assert preprocess(options(tmp_path, store.root, corpus="table")) == 0
+        assert f" {extracted} extracted now" in summary(capsys)
+        assert [record.speaker for record in store.read_manifest("all")] == [speaker]
 
 
 def test_words_that_are_put_there_later_are_picked_up(own):

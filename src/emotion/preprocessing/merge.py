@@ -72,7 +72,9 @@ def key(clip: Clip) -> tuple[str, str]:
 def _relabelled(outcome: Outcome, clip: Clip, corpus: Corpus) -> Outcome:
     """With the labels of today, and what is known of the speaker: they may have been corrected."""
     labels = label_columns(clip, corpus)
-    return outcome._replace(record=outcome.record._replace(**labels, sex=clip.sex))
+    return outcome._replace(
+        record=outcome.record._replace(**labels, speaker=clip.speaker, sex=clip.sex)
+    )
 
 
 def _write_lists(store: FeatureStore, corpus: Corpus, rows: list[Outcome]) -> None:
