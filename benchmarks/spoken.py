@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import wave
 from pathlib import Path
 
 from tqdm import tqdm
@@ -42,11 +43,12 @@ def speak(sentence: str, emotion: str, path: Path) -> None:
 
 
 def dub(film: Path, voice: Path, path: Path) -> None:
-    """The picture, from its start again where it is the shorter one, under another voice."""
-    streams = ["-map", "0:v", "-map", "1:a", "-c:v", "libx264", "-crf", "23", "-c:a", "aac"]
-    ffmpeg(
-        "-stream_loop", "-1", "-i", str(film), "-i", str(voice), *streams, "-shortest", str(path)
-    )
+    """The picture under another voice and as long; from its start again where it is shorter."""
+    with wave.open(str(voice)) as file:
+        seconds = file.getnframes() / file.getframerate()
+    inputs = ["-stream_loop", "-1", "-i", str(film), "-i", str(voice), "-t", f"{seconds:.3f}"]
+    coded = ["-c:v", "libx264", "-crf", "23", "-c:a", "aac"]
+    ffmpeg(*inputs, "-map", "0:v", "-map", "1:a", *coded, str(path))
 
 
 def heard_words(features: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from moviepy import VideoFileClip
 from emotion.command_line import run
 from emotion.errors import UserError
 from emotion.files import read_csv
+from emotion.inputs.video import read_waveform
 from emotion.sample.corpus import write_mp4
 from emotion.sample.face import FRAMES_PER_SECOND
 from emotion.sample.voice import SAMPLE_RATE
@@ -39,7 +40,7 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{path}: missing; make it: python -m emotion.sample --out DIR")
     with VideoFileClip(str(path)) as clip:
         frames = np.stack(list(clip.iter_frames(fps=FRAMES_PER_SECOND)))
-        sound = clip.audio.to_soundarray(fps=SAMPLE_RATE).mean(axis=1).astype(np.float32)
+    sound = read_waveform(path)  # moviepy's to_soundarray makes a constant of some clips of 3 s
     length = len(frames) * SAMPLE_RATE // FRAMES_PER_SECOND
     return frames, np.pad(sound, (0, max(0, length - len(sound))))[:length]
 
