@@ -101,7 +101,11 @@ def _name(row: Row) -> str:
         raise UserError(f"{row.source}: has neither path nor id; give one")
     if not any(row[column] for column in ("path", "transcript", *VECTORS.values())):
         raise UserError(f"{row.source}: has neither path nor transcript nor vectors; give one")
-    name = row["id"] or str(Path(row["path"]).with_suffix(""))
+    return name_of(row["id"] or str(Path(row["path"]).with_suffix("")))
+
+
+def name_of(name: str) -> str:
+    """An id, or a path without its ending, as a file may be called."""
     return name.strip("/\\").replace("/", "__").replace("\\", "__").replace("..", "_")
 
 

@@ -45,17 +45,23 @@ class Item(NamedTuple):
         """What messages call it."""
         return self.clip.stem if self.store or not self.clip.path else str(self.clip.path)
 
-    @property
-    def places(self) -> list[str]:
-        """``split/stem`` of the clip in features/; of a media file, all that it may be there."""
+    def places(self, tables: bool) -> list[str]:
+        """``split/stem`` of the clip in features/; of a media file, all that it may be there.
+
+        Args:
+            tables: whether the features may be a table's, which gives clips their splits, and
+                those without an id the name of their path.
+        """
         if self.store is not None:
             return [f"{self.clip.split}/{self.clip.stem}"]
         above = self.clip.path.absolute().parts[1:-1] if self.clip.path else ()
-        folders = [part for part in above if part in SPLITS]
-        # a table without ids calls clips by their paths
-        by_path = ["__".join((*above[n:], self.clip.stem)) for n in range(len(above))]
-        places = [f"{split}/{self.clip.stem}" for split in (*folders, "all")]
-        return places + [f"{split}/{name}" for split in SPLITS for name in by_path]
+        splits = [part for part in (self.clip.split, *above, "all") if part in SPLITS]
+        places = [f"{split}/{self.clip.stem}" for split in splits]
+        if not tables:
+            return places
+        name_of = registry.load("CORPORA", "table").name_of
+        names = ["/".join((*above[n:], self.clip.stem)) for n in range(len(above) + 1)]
+        return places + [f"{split}/{name_of(name)}" for split in SPLITS for name in names]
 
 
 def find_items(

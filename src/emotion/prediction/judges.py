@@ -15,6 +15,9 @@ from emotion.prediction.members import Member
 from emotion.telling import note
 
 
+TABLE = "table"  # the corpus of one's own clips
+
+
 class Judges(NamedTuple):
     """What each model knows of each clip, and whom to ask."""
 
@@ -81,10 +84,12 @@ def _standing(item: Item, member: Member) -> Standing:
     if met is None:
         return Standing.NEW
     if not item.corpus:  # a file may be anybody's
-        places = [named(people, place) for people in ("", *met.people) for place in item.places]
+        anybody = ("", *met.people)
+        tables = TABLE in (member.checkpoint.features.get("corpus"), *met.people)
+        places = [named(people, place) for people in anybody for place in item.places(tables)]
         return met.standing(places, item.clip.speaker or "")
     people = member.checkpoint.people(item.corpus)
-    places = [named(people, place) for place in item.places]
+    places = [named(people, place) for place in item.places(tables=False)]
     return met.standing(places, named(people, item.clip.speaker or ""))
 
 
