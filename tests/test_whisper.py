@@ -89,11 +89,11 @@ def test_a_language_or_a_folder_that_is_none_is_a_line(whisper, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def segment(*words, ratio=1.0):
+def segment(*words, text="Stop it!"):
     """As faster-whisper gives them; of words (probability, start, end)."""
     names = ("probability", "start", "end")
     said = [SimpleNamespace(**dict(zip(names, word, strict=True))) for word in words]
-    return SimpleNamespace(words=said, compression_ratio=ratio)
+    return SimpleNamespace(text=text, words=said, start=said[0].start, end=said[-1].end)
 
 
 def test_improbable_or_hurried_words_are_made_up():
@@ -103,5 +103,8 @@ def test_improbable_or_hurried_words_are_made_up():
     assert transcriber.is_made_up(segment(*[(0.5, 9.38, 9.38)] * 6))
 
 
-def test_one_thing_said_over_and_over_is_made_up():
-    assert transcriber.is_made_up(segment((0.9, 0, 0.3), (0.9, 0.3, 0.5), ratio=20.0))
+def test_one_thing_said_over_and_over_is_made_up_where_nobody_speaks_so_fast():
+    spoken = [(0.9, 0, 0.3), (0.9, 0.3, 3.7)]
+    assert transcriber.is_made_up(segment(*spoken, text="K" + "I" * 440))
+    for text in ("Stop it! " * 9, "안 돼, " * 9, "Ha ha ha ha"):
+        assert not transcriber.is_made_up(segment(*spoken, text=text))

@@ -7,6 +7,7 @@ clip first. Whisper itself hears "Thank you" in music.
 
 import hashlib
 import math
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ BEAM = 5
 VOICE = {"speech_pad_ms": 100, "min_silence_duration_ms": 500}
 UNSURE, SHORTEST, LONGEST = 0.15, 0.133, 2.0  # probability and seconds of a word that is odd
 REPEATED = 2.4  # zlib makes text so many times shorter that says one thing over and over
+FASTEST = 30  # bytes of UTF-8 a second; people say about 15 in English and 20 in Korean
 
 
 class Transcriber:
@@ -80,13 +82,17 @@ class Transcriber:
 
 
 def is_made_up(segment: Any) -> bool:
-    """Whether a segment is one that Whisper makes up, by the rules of its own program: it says one
-    thing over and over, or most of its first eight words are improbable, or said in no time.
+    """Whether a segment is one that Whisper makes up: it says one thing over and over, faster than
+    people speak (``Stop! Stop! Stop!`` they do say), or, as its own program has it, most of the
+    first eight words are improbable, or said in no time.
 
     Args:
-        segment: of faster-whisper, its words with start and end in seconds, and probability.
+        segment: of faster-whisper: text, start and end in seconds, and words with start, end and
+            probability.
     """
-    if segment.compression_ratio > REPEATED:
+    said = segment.text.encode()
+    again = len(said) > REPEATED * len(zlib.compress(said))
+    if again and len(said) > FASTEST * (segment.end - segment.start):
         return True
     first = segment.words[:8]
     oddness = sum(

@@ -14,7 +14,6 @@ from emotion.prediction.inputs import Item
 from emotion.prediction.members import Member
 from emotion.telling import note
 
-
 TABLE = "table"  # the corpus of one's own clips
 
 
