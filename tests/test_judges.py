@@ -143,6 +143,17 @@ def test_whom_to_ask(experiment):
     assert np.array_equal(own_validation_clips(items, members), standing == Standing.VALIDATED)
 
 
+def test_refits_are_another_model_than_their_experiment(experiment):
+    (member,) = load_members([str(experiment[1] / "fold_1_valid_fold_1")], CPU, temperature=False)
+    path = member.checkpoint.path
+    refit = member.checkpoint.__class__(
+        **vars(member.checkpoint) | {"path": path.parent / "refit" / path.name}
+    )
+    again = member.__class__(**vars(member) | {"checkpoint": refit})
+    assert member.experiment == experiment[1].resolve()
+    assert again.experiment == member.experiment / "refit"
+
+
 def knowing(folder, *places):
     """A model that was trained on these clips of a table."""
     member = load_members([str(folder / "fold_1_valid_fold_1")], CPU, temperature=False)[0]

@@ -205,11 +205,16 @@ def test_noise_is_trimmed_as_it_would_be_in_a_clip(tmp_path):
     assert (len(noisy) / 16000, begin) == (pytest.approx(3.0, abs=0.1), 0.0)
 
 
-@pytest.mark.parametrize("copy", ["3", "0.1", "loud10", "nan", "inf", "1/0", "white"])
+@pytest.mark.parametrize("copy", ["3", "0.1", "loud10", "nan", "inf", "1/0", "white", "1e99999999"])
 def test_a_copy_that_nothing_is_called_is_told_in_a_line(copy, whisper):
     options = PreprocessOptions(speech_encoder=[whisper], speech_copies=[copy])
     with pytest.raises(UserError, match=f"--speech_copies {copy}: not a speed from 0.5 to 2"):
         describe(options)
+
+
+def test_copies_that_nothing_hears_are_refused():
+    with pytest.raises(UserError, match="a speech encoder hears them; give --speech_encoder too"):
+        describe(PreprocessOptions(speech_copies=["babble10"]))
 
 
 def test_a_silent_clip_has_none_and_says_so(store):

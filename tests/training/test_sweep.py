@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from emotion.errors import UserError
 from emotion.locking import only_run_in
 from emotion.models.checkpoint import best_checkpoint, load_checkpoint
 from emotion.training.ensemble import read_answers
 from emotion.training.setup import build_initial_model, build_task
-from emotion.training.sweep import members
+from emotion.training.sweep import check_name, members
 from emotion.training.table import table
 from tests.features import make_features
 from tests.training.runs import options_of, refused, run_of
@@ -175,6 +176,17 @@ def test_a_name_is_of_one_run_or_of_several(features, tmp_path):
     run_of(features, tmp_path / "other", n_epoch=1, refit=True)
     said = refused(features, tmp_path / "other", n_epoch=1, seed=[3, 5])
     assert "holds a single run; give another --exp_name" in said
+
+
+def test_the_runs_of_a_name_vary_the_same_flags(tmp_path):
+    for name in ("fold_1", "fold_2", "backup"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "last.pth").touch()
+    check_name(tmp_path, ["fold_2", "fold_3"])
+    for runs in ([], ["seed_0", "seed_1"], ["fold_1_seed_0", "fold_1_seed_1"]):
+        with pytest.raises(UserError, match=r"of several runs \(fold_1, fold_2\); give another"):
+            check_name(tmp_path, runs)
+    check_name(tmp_path / "backup", [])
 
 
 @pytest.fixture(scope="module")

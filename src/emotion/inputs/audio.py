@@ -36,13 +36,18 @@ def extract_speech(waveform: np.ndarray) -> Speech | None:
     Args:
         waveform: float32 (samples,) at 16 kHz, starting at time 0 of the clip.
     """
-    waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
-    waveform = np.clip(waveform, -LOUDEST, LOUDEST)
+    waveform = finite(waveform)
     if not waveform.size or clip_level(frame_levels(waveform)) <= SILENCE_DB:
         return None
     first, last = trim_interval(waveform)
     log_mel, peak_db = log_mel_spectrogram(waveform[first:last])
     return Speech(log_mel, first / SAMPLE_RATE, last / SAMPLE_RATE, peak_db)
+
+
+def finite(waveform: np.ndarray) -> np.ndarray:
+    """Samples of a float file that are no numbers are silence; the largest are cut off."""
+    waveform = np.nan_to_num(waveform, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.clip(waveform, -LOUDEST, LOUDEST, out=waveform)
 
 
 def clip_level(levels: np.ndarray) -> float:

@@ -28,7 +28,7 @@ from emotion.inputs.feature import SOURCE
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
 from emotion.inputs.vectors import VectorFeature, Vectors
-from emotion.inputs.worse_sound import NAMES, generator_of, sound_of
+from emotion.inputs.worse_sound import NAMES, generator_of, worse
 from emotion.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -78,10 +78,14 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.worse = sound_of(self.copy)
-        self.is_view = self.worse is None
-        self.speed = speed_of(self.copy or "1") if self.is_view else Fraction(1)
+        self.worse = worse(self.copy)
+        self.speed = Fraction(1) if self.worse else speed_of(self.copy or "1")
         self.settings = (name, "audio")
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it shows the clip as it is, at whatever speed."""
+        return self.worse is None
 
     def load(self, source: str, wanted: dict[str, Any], device: str) -> "SpeechStates":
         """The encoder, for the layers that are described."""
@@ -108,7 +112,7 @@ class SpeechStatesFeature(OfEncoder, VectorFeature):
         spoken = media.spoken()
         if self.worse is None:
             return spoken, media.speech.start
-        waveform = self.worse(media.waveform, generator_of(media.clip.stem, self.copy), ())
+        waveform = self.worse.make(media.waveform, generator_of(media.clip.stem, self.copy), ())
         first, last = trim_interval(waveform)
         return waveform[first:last], first / SAMPLE_RATE
 
@@ -120,15 +124,15 @@ def speed_of(copy: str) -> Fraction:
         UserError: it is no number, or out of bounds.
     """
     try:
-        speed = Fraction(copy).limit_denominator(100)
-    except (ValueError, ZeroDivisionError):
-        speed = Fraction(0)
+        speed = float(copy)
+    except ValueError:
+        speed = 0.0
     if not SLOWEST <= speed <= FASTEST:
         raise UserError(
             f"--speech_copies {copy}: not a speed from {SLOWEST:g} to {FASTEST:g}, and not one of "
             f"{NAMES}"
         )
-    return speed
+    return Fraction(speed).limit_denominator(100)
 
 
 def at_speed(waveform: np.ndarray, speed: Fraction) -> np.ndarray:
@@ -154,13 +158,17 @@ def describe(options: Extraction) -> dict[str, Any]:
     """What features.json says of each encoder that the flags name.
 
     Raises:
-        UserError: one cannot be used, or two would share a folder.
+        UserError: one cannot be used, or two would share a folder, or there are copies without an
+            encoder to hear them.
     """
+    copies = dict.fromkeys(map(copy_name, options.speech_copies))
+    if copies and not options.speech_encoder:
+        raise UserError(f"--speech_copies: a speech encoder hears them; give {SPEECH_ENCODER} too")
     described = {}
     layers = dict(whole_numbers(SPEECH_ENCODER, source) for source in options.speech_encoder)
     for name, source in by_name("speech", SPEECH_ENCODER, list(layers)).items():
         encoder = open_encoder(source, layers[source], "cpu")
-        for copy in ("", *dict.fromkeys(map(copy_name, options.speech_copies))):
+        for copy in dict.fromkeys(("", *copies)):
             described[name + copy] = {
                 SOURCE: source,
                 "fingerprint": encoder.fingerprint,
@@ -176,8 +184,8 @@ def copy_name(given: str) -> str:
     Raises:
         UserError: nothing is called so.
     """
-    if sound_of(given):
-        return registry.COPY + given
+    if found := worse(given):
+        return registry.COPY + found.name
     speed = speed_of(given)
     return f"{registry.COPY}{float(speed):g}" if speed != 1 else ""
 

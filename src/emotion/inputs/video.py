@@ -18,6 +18,7 @@ import numpy as np
 from emotion.clock import SAMPLE_RATE
 from emotion.errors import first_line
 from emotion.files import instead_of_file
+from emotion.inputs.audio import finite
 from emotion.lazy import Lazy
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def read_waveform(path: Path) -> np.ndarray:
             filled += len(block)
     waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     del blocks  # as large again
+    waveform = finite(waveform)
     if rate and rate != SAMPLE_RATE and waveform.size:
         waveform = librosa.resample(waveform, orig_sr=rate, target_sr=SAMPLE_RATE)
     return waveform

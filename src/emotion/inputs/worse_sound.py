@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
@@ -72,19 +72,27 @@ def telephone(sound: np.ndarray, *_: Any) -> np.ndarray:
     return sosfiltfilt(band, sound).astype(np.float32) if len(sound) > 64 else sound
 
 
-NAMES = "white20, babble10, level-20 (a kind and its decibels) and telephone"
+MOST = 60  # dB: what is farther above or below is alone, or silence
+NAMES = f"white20, babble10, level-20 (a kind and up to {MOST} decibels) and {telephone.__name__}"
 _MEASURED = {one.__name__: one for one in (white, babble, level)}
-_FORM = re.compile(rf"({'|'.join(_MEASURED)})(-?\d+(?:\.\d+)?)")
+_FORM = re.compile(rf"({'|'.join(_MEASURED)})(-?\d+(?:\.\d+)?)", re.ASCII)
 
 
-def sound_of(name: str) -> Sound | None:
-    """What makes sound worse as ``white20``, ``babble10``, ``level-20`` or ``telephone`` says, or
-    None.
-    """
-    if name == telephone.__name__:
-        return telephone
-    found = _FORM.fullmatch(name)
-    return partial(_MEASURED[found[1]], decibel=float(found[2])) if found else None
+class Worse(NamedTuple):
+    """One way to make sound worse, and what it is called."""
+
+    name: str
+    make: Sound
+
+
+def worse(given: str) -> Worse | None:
+    """As ``white20``, ``babble10``, ``level-20`` or ``telephone`` says, or None."""
+    if given == telephone.__name__:
+        return Worse(given, telephone)
+    found = _FORM.fullmatch(given)
+    if not found or abs(decibel := float(found[2])) > MOST:
+        return None
+    return Worse(f"{found[1]}{decibel:g}", partial(_MEASURED[found[1]], decibel=decibel))
 
 
 def generator_of(*names: str) -> np.random.Generator:

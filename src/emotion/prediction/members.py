@@ -55,10 +55,13 @@ class Member:
 
     @property
     def experiment(self) -> Path | None:
-        """The folder of an experiment that it is one of several runs of."""
+        """The folder of an experiment that it is one of several runs of; of their refits, which
+        are other models, ``refit`` in it.
+        """
         folder = self.checkpoint.path.resolve().parent
-        folder = folder.parent if folder.name == REFIT else folder
-        return folder.parent if SWEPT_RUN.match(folder.name) else None
+        refit = REFIT if folder.name == REFIT else ""
+        folder = folder.parent if refit else folder
+        return folder.parent / refit if SWEPT_RUN.match(folder.name) else None
 
     @property
     def head(self) -> str:

@@ -78,9 +78,9 @@ def train(options: TrainOptions) -> int:
     allow_tf32(options.amp)
     folder = run_folder(options)
     runs = members(options)
-    check_name(folder, single=not is_sweep(options))
+    folders = [folder.parent / run.exp_name for run in runs]
+    check_name(folder, [place.name for place in folders] if is_sweep(options) else [])
     with distributed.process_group(device):
-        folders = [folder.parent / run.exp_name for run in runs]
         for run, place_of_run in zip(runs, folders, strict=True):
             refuse_links(place_of_run, within=folder.parent.parent)
             try:

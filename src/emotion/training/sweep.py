@@ -1,5 +1,6 @@
 """Several runs under one name, every fold or several seeds: their mean, spread and ensemble."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations, product
@@ -11,7 +12,7 @@ import numpy as np
 from emotion.data.folds import fold_count
 from emotion.errors import UserError
 from emotion.files import read_json, write_json
-from emotion.models.checkpoint import REFIT
+from emotion.models.checkpoint import SWEPT_RUN
 from emotion.training.ensemble import ensemble_scores
 from emotion.training.options import ALL_FOLDS, TrainOptions
 
@@ -69,20 +70,32 @@ def _run_name(options: TrainOptions, varied: Sequence[str]) -> str:
     return "_".join(f"{name}_{getattr(options, name)}" for name in varied)
 
 
-def check_name(folder: Path, single: bool) -> None:
-    """A name is of one run, or of an experiment of several: mixed, they would answer together.
+def check_name(folder: Path, runs: Sequence[str]) -> None:
+    """A name is of one run, or of an experiment whose runs vary the same flags: mixed, they would
+    answer together.
+
+    Args:
+        folder: of the name.
+        runs: what the runs of the experiment are called; none of a single run.
 
     Raises:
-        UserError: the folder holds the other.
+        UserError: the folder holds others.
     """
-    if single:
-        held = sorted(str(path.parent.relative_to(folder)) for path in folder.glob("*/last.pth"))
-        found = ", ".join(name for name in held if name != REFIT)
-        what = f"an experiment of several runs ({found})"
+    held = sorted(path.parent.name for path in folder.glob("*/last.pth"))
+    kinds = {_flags_of(run) for run in runs}
+    other = [name for name in held if SWEPT_RUN.match(name) and _flags_of(name) not in kinds]
+    if other:
+        what = f"an experiment of several runs ({', '.join(other)})"
+    elif runs and (folder / "last.pth").is_file():
+        what = "a single run"
     else:
-        found, what = (folder / "last.pth").is_file(), "a single run"
-    if found:
-        raise UserError(f"{folder}: holds {what}; give another --exp_name, or remove the folder")
+        return
+    raise UserError(f"{folder}: holds {what}; give another --exp_name, or remove the folder")
+
+
+def _flags_of(run: str) -> str:
+    """``fold_seed`` of fold_1_seed_2."""
+    return re.sub(r"_\d+", "", run)
 
 
 def write_summary(folder: Path, runs: list[TrainOptions]) -> dict[str, Any]:
