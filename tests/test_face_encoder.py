@@ -106,6 +106,9 @@ def test_the_settings_say_what_made_them(store, networks):
     assert settings["face:small"]["output"] == "pooled"
     assert agree(told, told | {"source": "elsewhere"})
     assert not agree(told, told | {"output": "logits"})
+    assert agree("model@c82c layers 4", "all-MiniLM-L6-v2@c82c layers 4")
+    assert not agree("model@c82c layers 4", "model@c82c layers 1")
+    assert not agree("model@c82c layers 4", "model@0000 layers 4")
 
 
 def test_a_broken_clip_costs_itself(store):

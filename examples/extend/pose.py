@@ -16,6 +16,7 @@ import numpy as np
 from emotion.inputs.feature import Absent
 from emotion.inputs.media import Media
 from emotion.inputs.store import load_archive
+from emotion.inputs.vectors import Options as Options  # --normalise speaker
 from emotion.inputs.vectors import VectorFeature, Vectors
 from emotion.records import Clip
 from emotion.registry import VECTORS, FeatureLine

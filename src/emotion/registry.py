@@ -91,6 +91,7 @@ FUSIONS: dict[str, str] = {
 }
 TABLES = {"CORPORA": CORPORA, "FEATURES": FEATURES, "ENCODERS": ENCODERS, "FUSIONS": FUSIONS}
 _extended: list[str] = []  # files whose lines are in the tables
+_brought: dict[str, list[str]] = {table: [] for table in TABLES}  # names of these lines
 
 
 def modalities() -> tuple[str, ...]:
@@ -261,11 +262,16 @@ def extensions() -> list[str]:
     return [Path(path).name for path in _extended]
 
 
+def brought(table: str) -> list[str]:
+    """Names of the lines that extension files have added to a table."""
+    return list(_brought[table])
+
+
 def _take_up(path: str) -> None:
     name = f"emotion_extension_{Path(path).stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or not Path(path).is_file():
-        raise UserError(f"--extend {path}: no such Python file")
+        raise UserError(f"--extend {path}: no such file, or none of Python (NAME.py)")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -280,6 +286,7 @@ def _take_up(path: str) -> None:
         if twice := sorted(TABLES[table].keys() & brought.keys()):
             raise UserError(f"--extend {path}: {twice[0]} is there already; choose another name")
         TABLES[table].update(brought)
+        _brought[table].extend(brought)
 
 
 def _default(field: dataclasses.Field) -> dict[str, Any]:

@@ -24,8 +24,15 @@ def load_corpus(name: str, folder: Path) -> Corpus:
         raise UserError(f"{folder}: no such folder; put the {name} corpus there or give --data_dir")
     corpus = _readable_names(registry.load("CORPORA", name).load(folder))
     corpus = replace(corpus, notice=_notice(folder))
+    if not corpus.clips:
+        raise UserError(f"{folder}: holds no clips of the corpus {name}")
     seen: dict[tuple[str, str], Clip] = {}
     for clip in corpus.clips:
+        if odd := {*clip.labels} - {None, *range(len(corpus.class_names))}:
+            raise UserError(
+                f"{clip.path or clip.stem}: its label {odd.pop()!r} is none of the corpus's "
+                f"{len(corpus.class_names)} classes, which count from 0"
+            )
         other = seen.setdefault((clip.split, clip.stem), clip)
         if other is not clip:
             raise UserError(

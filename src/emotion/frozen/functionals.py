@@ -16,7 +16,7 @@ from emotion.command_line import flag
 from emotion.errors import UserError
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
-from emotion.inputs.vectors import VectorFeature, Vectors, without_times
+from emotion.inputs.vectors import Vectors, VoiceVectors, without_times
 from emotion.lazy import optional
 
 REQUIREMENTS = "requirements-functionals.txt"
@@ -36,25 +36,17 @@ class Extraction:
     )
 
 
-class Functionals(VectorFeature):
+class Functionals(VoiceVectors):
     """One set; see the module."""
 
-    needs = ("speech",)
-    anew = True
-    backdrop = "sound"
     over_time = False
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.set = name.partition(registry.FAMILY)[2]
         self.folder = name.replace(":", "_")
-        self.settings = (name, "audio")
-        self.reasons = {
-            "absent": "has no audio",
-            "silent": "has no voice: it is silent",
-            "failed": "has no readable audio",
-            "missing": f"has no {name}; run preprocess.py --functionals {self.set}",
-        }
+        missing = f"has no {name}; run preprocess.py --functionals {self.set}"
+        self.reasons = self.reasons | {"missing": missing}
 
     def describe(self, options: Extraction) -> dict[str, Any]:
         """The version of openSMILE, where the set is asked for.

@@ -19,7 +19,7 @@ class OfEncoder:
 
     flag = ""  # that names encoders
     is_view = True  # of a copy: as good as the clip itself, so that --tta averages over it
-    reasons: dict[str, str] = {}
+    reasons: dict[str, str]
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,6 +45,11 @@ class OfEncoder:
             UserError: it is not here, or is another one of the same name.
         """
         wanted = settings[self.name]
+        if not isinstance(wanted, dict) or SOURCE not in wanted:
+            raise UserError(
+                f"there are no features {self.name!r} here that {self.flag} makes; give the file "
+                "that brings them: --extend FILE.py"
+            )
         given = by_name(self.family, self.flag, getattr(options, self.flag[2:]))
         source = given.get(self.of, wanted[SOURCE])
         encoder = self.load(source, wanted, device)

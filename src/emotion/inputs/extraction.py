@@ -2,6 +2,8 @@
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, NamedTuple
 
 from emotion import registry
@@ -200,4 +202,12 @@ def describe(options: Any) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     reason = first_line(error)
-    return reason if isinstance(error, MediaError) else f"{type(error).__name__}: {reason}"
+    if isinstance(error, MediaError):
+        return reason
+    own = [
+        at
+        for at in extract_tb(error.__traceback__)
+        if Path(at.filename).name in registry.extensions()
+    ]
+    where = f" ({Path(own[-1].filename).name}:{own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {reason}{where}"

@@ -67,10 +67,13 @@ SOURCE = "source"  # of a setting: where a network came from, which is not what 
 
 def agree(found: Any, wanted: Any) -> bool:
     """Whether two settings of features.json are of the same features; a switch that an earlier
-    version did not know was off.
+    version did not know was off, and of ``NAME@FINGERPRINT`` the name says only where a network
+    came from.
     """
     if isinstance(found, dict) and isinstance(wanted, dict):
         return found | {SOURCE: ""} == wanted | {SOURCE: ""}
+    if isinstance(found, str) and isinstance(wanted, str):
+        return found.rpartition("@")[2] == wanted.rpartition("@")[2]
     return (found or None) == (wanted or None)
 
 

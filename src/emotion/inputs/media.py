@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emotion.clock import FRAME_SECONDS, HOP_LENGTH, SAMPLE_RATE
+from emotion.errors import UserError
 from emotion.inputs.audio import clip_level, frame_levels
 from emotion.inputs.video import MediaError, MediaInfo, probe, read_frames, read_waveform
 from emotion.records import Clip, ClipFeatures
@@ -31,6 +32,7 @@ class Interval(NamedTuple):
     frames: int  # of a spectrogram
 
 
+SPEECH = "speech"  # the features that trim it
 PAUSE_DECIBEL = 40.0  # below the recording's level: a window that stays there holds no speech
 
 
@@ -104,9 +106,12 @@ class Media:
         Raises:
             Absent: there is no sound, or no speech in it.
             MediaError: it cannot be decoded.
+            UserError: nobody has looked for it.
         """
         if self.waveform is None:
             raise Absent("absent")
+        if self.speech is None and self.stored is None and SPEECH not in self.values:
+            raise UserError(f"features of the speech have to say so: needs = ({SPEECH!r},)")
         if self.speech is None:
             raise Absent("silent")
         first, last = (round(t * SAMPLE_RATE) for t in self.speech[:2])

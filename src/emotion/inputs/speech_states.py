@@ -27,7 +27,7 @@ from emotion.inputs.encoder_family import OfEncoder, by_name
 from emotion.inputs.feature import SOURCE
 from emotion.inputs.media import Media
 from emotion.inputs.vectors import Options as Options
-from emotion.inputs.vectors import VectorFeature, Vectors
+from emotion.inputs.vectors import Vectors, VoiceVectors
 from emotion.inputs.worse_sound import NAMES, generator_of, worse
 from emotion.lazy import Lazy
 
@@ -62,25 +62,16 @@ class Extraction:
     )
 
 
-class SpeechStatesFeature(OfEncoder, VectorFeature):
+class SpeechStatesFeature(OfEncoder, VoiceVectors):
     """One member of the family; see the module."""
 
     flag = SPEECH_ENCODER
-    needs = ("speech",)
-    anew = True
-    backdrop = "sound"
     most = 512  # a minute
-    reasons = {
-        "absent": "has no audio",
-        "silent": "has no voice: it is silent",
-        "failed": "has no readable audio",
-    }
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.worse = worse(self.copy)
         self.speed = Fraction(1) if self.worse else speed_of(self.copy or "1")
-        self.settings = (name, "audio")
 
     @property
     def is_view(self) -> bool:

@@ -89,6 +89,26 @@ class VectorFeature(Feature):
         return VectorReader(options, self, shape, VersionNorms(store, self.name) if known else None)
 
 
+class VoiceVectors(VectorFeature):
+    """The base of those that are of the trimmed speech, ``media.spoken()``: of a part of a longer
+    recording they are made anew, for the speech in it is another.
+    """
+
+    needs = ("speech",)
+    anew = True
+    backdrop = "sound"
+    reasons = {
+        "absent": "has no audio",
+        "silent": "has no voice: it is silent",
+        "failed": "has no readable audio",
+    }
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """What it is made of, and how speech is trimmed."""
+        return (self.name, "audio")
+
+
 class VersionNorms:
     """The norms of every speaker, for the features of a name and for each changed copy of them: a
     voice that is played faster is another person's.

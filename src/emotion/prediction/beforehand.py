@@ -24,8 +24,8 @@ def check_given(options: Any) -> None:
     if not options.input and not any(others):
         raise UserError(NOTHING)
     for path in options.input:
-        if not Path(path).exists():
-            raise UserError(f"--input {path}: no such file or folder")
+        if not path or not Path(path).exists():
+            raise UserError(f"--input {path or repr(path)}: no such file or folder")
 
 
 def tell_unused(options: Any, members: Sequence[Member]) -> None:

@@ -193,7 +193,7 @@ def _parse_name(stem: str, corpus: str) -> Named:
     parse = getattr(registry.load("CORPORA", corpus), "parse_name", None)
     try:
         return parse(stem) if parse else nothing
-    except UserError:  # only looks like a label
+    except Exception:  # of another form, whatever the corpus's code makes of that
         return nothing
 
 

@@ -73,7 +73,7 @@ def _relabelled(outcome: Outcome, clip: Clip, corpus: Corpus) -> Outcome:
     """With the labels of today, and what is known of the speaker: they may have been corrected."""
     labels = label_columns(clip, corpus)
     return outcome._replace(
-        record=outcome.record._replace(**labels, speaker=clip.speaker, sex=clip.sex)
+        record=outcome.record._replace(**labels, speaker=clip.speaker or "", sex=clip.sex)
     )
 
 

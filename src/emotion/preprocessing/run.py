@@ -26,7 +26,7 @@ from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.pool import outcomes
 from emotion.preprocessing.shards import MERGE, Shard, choose_shard
 from emotion.records import Corpus
-from emotion.telling import say
+from emotion.telling import note, say
 
 PACKAGES = ("numpy", "scipy", "librosa", "av", "opencv-python-headless", "torch", "facenet-pytorch")
 RUN_LOCK = ".run.lock"
@@ -55,6 +55,7 @@ def preprocess(options: PreprocessOptions) -> int:
         return summarise(store, corpus, known, 0, options.max_failures)
     shard = choose_shard(options.shard)
     settings = describe(options) | given_vectors(corpus)
+    _tell_unmade(settings)
     stages = _stages(options, corpus, store)
     for stage in stages:
         settings |= stage.settings
@@ -107,6 +108,13 @@ def _stages(options: PreprocessOptions, corpus: Corpus, store: FeatureStore) -> 
         for name in registry.feature_names()
     ]
     return [stage for stage in stages if stage is not None]
+
+
+def _tell_unmade(settings: dict[str, Any]) -> None:
+    """A line for features of an extension that are optional by their name, and not asked for."""
+    for name in registry.brought("FEATURES"):
+        if registry.FAMILY in name.rstrip(registry.FAMILY) and name not in settings:
+            note(f"{name} is not made: no describe() of an extension gives a value for {name!r}")
 
 
 def _describe(store: FeatureStore, corpus: Corpus, settings: dict[str, Any]) -> None:
