@@ -8,6 +8,7 @@ from emotion.emotions import colours
 from emotion.errors import UserError
 from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.video import probe, read_frames, read_waveform
+from emotion.models.caption import captioned
 from emotion.prediction.annotated import Painter, answer_at, box_at, check_video, write_video
 from emotion.prediction.inputs import Item
 from emotion.prediction.run import predict
@@ -85,6 +86,17 @@ def test_an_open_answer_says_so():
     assert (painted[:360, :444] == 0).all()
     assert np.ptp(painted[20:60, 446:].astype(int), axis=2).max() == 0  # nobody's colour
     assert painted[20:60, 446:].min() < 100  # but words
+
+
+def test_the_line_of_a_generated_corpus_stands_in_the_film():
+    picture, none = plain(0, 200, 120), np.full(2, np.nan)
+    plainly = Painter(120, 200, ("hap", "sad")).paint(picture, None, none)
+    with captioned("trained on generated clips: no knowledge of people"):
+        told = Painter(120, 200, ("hap", "sad")).paint(picture, None, none)
+    changed = np.abs(told.astype(int) - plainly).sum(axis=2) > 60
+    assert not changed[:, :600].any()
+    assert changed[280:, 600:].sum() > 200
+    assert not changed[:240].any()
 
 
 def test_what_is_no_film_is_refused_at_once(tmp_path):

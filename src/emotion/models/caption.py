@@ -6,6 +6,7 @@ from contextvars import ContextVar
 
 from matplotlib.figure import Figure
 
+COLOUR = "#b35900"
 _line: ContextVar[str] = ContextVar("line", default="")
 
 
@@ -19,7 +20,12 @@ def captioned(line: str) -> Iterator[None]:
         _line.reset(token)
 
 
+def caption() -> str:
+    """The line that pictures carry now."""
+    return _line.get()
+
+
 def add_caption(figure: Figure) -> None:
     """Write the line, if there is one, below a figure that is laid out by constraints."""
     if line := _line.get():
-        figure.supxlabel(line, fontsize=8, color="#b35900")
+        figure.supxlabel(line, fontsize=8, color=COLOUR)

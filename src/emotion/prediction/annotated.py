@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -18,6 +19,7 @@ from emotion.fonts import font
 from emotion.inputs.face_track import FaceTrack
 from emotion.inputs.film import write_film
 from emotion.inputs.video import MediaError, frame_rate, read_frames
+from emotion.models.caption import COLOUR, caption
 from emotion.prediction.inputs import Item
 
 RATES = (Fraction(5), Fraction(60))  # pictures a second, at least and at most
@@ -26,6 +28,7 @@ PANEL = 0.5  # width of what stands beside the picture, of its height
 ROW = 0.09  # height of a bar's row, of the picture's, at most
 NEAR_SECONDS = 0.2  # a face that is seen no further away is still there
 EDGE = "#8c959f"
+CAPTION_ROWS = 2
 
 
 class Painter:
@@ -45,7 +48,8 @@ class Painter:
         self.width, self.height = self.size[0], self.size[1] + self.size[1] % 2
         panel = round(PANEL * self.height)
         self.panel = panel + (self.width + panel) % 2
-        self.row = int(min(ROW * self.height, self.height / (len(self.names) + 2)))
+        rows = len(self.names) + 2 + (CAPTION_ROWS if caption() else 0)
+        self.row = int(min(ROW * self.height, self.height / rows))
         letters = "".join(self.names)
         self.small = font(max(8, round(0.44 * self.row)), letters)
         self.large = font(max(9, round(0.66 * self.row)), letters)
@@ -68,6 +72,7 @@ class Painter:
         if box is not None:
             self._box(draw, box * self.scale, best if given else None)
         self._bars(draw, probabilities, best if given else None)
+        self._caption(draw)
         return np.asarray(canvas)
 
     def _box(self, draw: ImageDraw.ImageDraw, box: np.ndarray, best: int | None) -> None:
@@ -105,6 +110,15 @@ class Painter:
             told = (left + room, top + 0.28 * self.row)
             draw.text(told, f"{100 * share:.0f} %", "black", self.small, anchor="rm")
             draw.rectangle((*bar[:2], left + room * share, bar[3]), fill=shade, outline=EDGE)
+
+    def _caption(self, draw: ImageDraw.ImageDraw) -> None:
+        """Below the bars, what pictures of these models carry."""
+        if not caption():
+            return
+        letters = max(1, int((self.panel - 0.7 * self.row) / draw.textlength("n", self.small)))
+        said = "\n".join(wrap(caption(), letters))
+        place = (self.width + 0.35 * self.row, self.height - 0.3 * self.row)
+        draw.multiline_text(place, said, COLOUR, self.small, anchor="ld", spacing=1)
 
 
 def check_video(path: str, items: Sequence[Item]) -> None:
