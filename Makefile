@@ -37,7 +37,7 @@ FACE := --face_model attention_lstm --features face:lite0
 MINILM := sentence-transformers/all-MiniLM-L6-v2
 ANSWER := $(PY) predict.py --weights $(FUSED)
 
-demo: $(INSTALLED)  ## install, make a sample corpus, preprocess, train, report: 3 minutes on 2 cores
+demo: $(INSTALLED)  ## install, make a sample corpus, preprocess, train, report: 2 to 3 minutes on 2 cores
 	@started=$$(date +%s); $(MAKE) --no-print-directory -j 2 $(DEMO)/report/report.html $(DEMO)/timeline.csv; \
 	$(PY) -m emotion.training.table $(LOGS); \
 	echo "report:   file://$(CURDIR)/$(DEMO)/report/report.html"; \
