@@ -52,13 +52,7 @@ from emotion.training.state import (
     save_best,
     save_state,
 )
-from emotion.training.sweep import (
-    check_name,
-    is_sweep,
-    members,
-    read_result,
-    write_summary,
-)
+from emotion.training.sweep import check_name, is_sweep, members, read_result, write_summary
 
 CLIP_NORM = 5.0  # largest norm of a step's gradient
 BN_SAMPLES = 256  # training clips that batch-norm statistics are estimated on
