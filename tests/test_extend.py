@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 
@@ -16,6 +17,7 @@ from tests.warm import run_script
 
 EXTEND = HOME / "examples" / "extend"
 FILES = [str(EXTEND / f"{name}.py") for name in ("pose", "encoder", "fusion")]
+CHECK = HOME / "src" / "emotion" / "prediction" / "promises.py"
 CLASSES = ("hap", "sad")
 
 
@@ -28,7 +30,7 @@ def run(script, *flags, extend=FILES, code=0):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Ten clips of a second, each with a pose file, and with words."""
+    """Ten clips of one to two seconds, each with a pose file, and with words."""
     folder = tmp_path_factory.mktemp("corpus")
     for number in range(10):
         split = ("train", "val")[number % 5 == 4]
@@ -36,14 +38,15 @@ def corpus(tmp_path_factory):
         stem = folder / split / f"{number:03d}-{label}-{label}-{label}"
         stem.parent.mkdir(exist_ok=True)
         film = [face_frame(left=20 + 2 * step) for step in range(10)]
-        write_clip(stem.with_suffix(".mp4"), film, tone(1.0, 300) + noise(1.0), fps=10)
+        seconds = 1 + number % 3 / 2
+        write_clip(stem.with_suffix(".mp4"), film, tone(seconds, 300) + noise(seconds), fps=10)
         rng = np.random.default_rng(number)
         np.savez(
             stem.with_suffix(".pose.npz"),
-            pose=rng.normal(size=(9, 6)) + number % 2,
-            time=np.linspace(0, 1, 9)[::-1],
+            pose=rng.normal(size=(6 + number % 4, 6)) + number % 2,
+            time=np.linspace(0, 1, 6 + number % 4)[::-1],
         )
-        np.savez(stem.parent / f"{number:03d}.npz", word_embed=rng.normal(size=(3, 5)))
+        np.savez(stem.parent / f"{number:03d}.npz", word_embed=rng.normal(size=(2 + number % 3, 5)))
     return folder
 
 
@@ -237,38 +240,29 @@ def test_the_corpus_of_the_page_is_read(tmp_path):
 
 # -- the promises of docs/EXTENDING.md ------------------------------------------------------------
 
-PROMISES = """
-import sys
-sys.path.insert(0, ".")  # where the tests are
-import torch
-from emotion import registry
-registry.extend(sys.argv[1:])
-from emotion.networks.model import build_model
-from emotion.recipe import Part
-from tests.model_batches import alone, feature_batch, with_stream, without
-from tests.recipes import Flags, recipe_of
 
-registry_encoder = registry.load("ENCODERS", "conv1d")
-recipe = recipe_of("multimodal", text_dim=20, fusion="gated", speech_model="conv1d", hidden=8)
-torch.manual_seed(0)
-model = build_model(recipe).eval()
-batch = feature_batch()
-with torch.no_grad():
-    whole = model(batch)["integrated"]
-    for row in range(4):
-        single = model(alone(batch, row))["integrated"][0]
-        torch.testing.assert_close(single, whole[row], atol=1e-5, rtol=1e-5)
-    speech = batch.streams["speech"]
-    rubbish = torch.where(speech.mask.unsqueeze(2), speech.values, torch.tensor(9.0))
-    changed = model(with_stream(batch, "speech", values=rubbish))["integrated"]
-    torch.testing.assert_close(changed, whole, atol=1e-6, rtol=1e-6)
-    for name in recipe.modalities:
-        batch = without(batch, name)
-    assert model(batch)["integrated"].isfinite().all()
-"""
+def promises(run, features, *extensions):
+    """What the check says of a run, and whether all was kept."""
+    words = [run, "--features_dir", features]
+    done = run_script(CHECK, *words, EMOTION_EXTEND=os.pathsep.join(map(str, extensions)))
+    assert done.returncode in (0, 1), done.stderr
+    return done.stdout, done.returncode == 0
 
 
-def test_the_examples_keep_the_promises(tmp_path):
-    (tmp_path / "promises.py").write_text(PROMISES)
-    done = run_script(tmp_path / "promises.py", *FILES)
-    assert done.returncode == 0, done.stderr
+def test_the_examples_keep_the_promises(features, logs):
+    said, kept = promises(logs / "multimodal" / "default", features, *FILES)
+    assert kept, said
+    for name in ("speech", "text", "pose"):
+        assert f"1. masked steps change nothing ({name}): kept" in said
+
+
+def test_an_encoder_that_looks_into_the_padding_is_found_out(features, tmp_path):
+    careless = tmp_path / "careless.py"
+    text = (EXTEND / "encoder.py").read_text().replace(".masked_fill(blank, 0.0)", "")
+    careless.write_text(text.replace('"conv1d"', '"careless"'))
+    flags = ["--mode", "speech", "--speech_model", "careless", "--channels", 8, "--n_epoch", 1]
+    flags += ["--features_dir", features, "--logs_dir", tmp_path, "--batch_size", 4]
+    run("train.py", *flags, "--num_workers", 0, extend=[str(careless)])
+    said, kept = promises(tmp_path / "speech" / "default", features, careless)
+    assert not kept
+    assert "1. masked steps change nothing (speech): BROKEN" in said

@@ -70,7 +70,7 @@ def _tell_rare(path: Path, rows: list[Row], class_names: tuple[str, ...]) -> Non
     """A line for each class of few rows whose name looks like another's."""
     counts = Counter(row["label"] for row in rows)
     for name in class_names:
-        often = [other for other in class_names if counts[other] > FEW * max(counts[name], 1)]
+        often = [other for other in class_names if counts[other] > FEW * counts[name]]
         if 0 < counts[name] <= FEW and (hint := nearest(name, often)):
             note(f"{path}: {counts[name]} of {len(rows)} rows are {name!r}{hint}")
 
