@@ -34,7 +34,7 @@ from emotion import registry
 from emotion.data.mixing import draw_mixture, mix_inputs, mix_inside
 from emotion.inputs.spec_augment import spec_augment
 from emotion.inputs.store import FeatureStore
-from emotion.machine import cores, threads
+from emotion.machine import cores, keep_freed_memory, threads
 from emotion.models.devices import choose_device
 from emotion.paths import HOME
 from emotion.training.loop import (
@@ -84,6 +84,7 @@ def measure(flags: dict[str, Any], variant: str, rounds: int) -> dict[str, float
     options = TrainOptions(pretrained="false", exp_name="benchmark", **flags)
     options.amp = variant == "bf16"
     torch.set_num_threads(threads())
+    keep_freed_memory()  # as train.py does
     device = choose_device(options.device)
     task = build_task(options)
     loaders = Loaders(task, options, device)

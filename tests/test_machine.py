@@ -1,6 +1,9 @@
 """Which cores a process may use."""
 
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -52,3 +55,30 @@ def test_a_model_computes_on_the_threads_that_openmp_is_given_or_on_all_cores(
 def test_flags_start_from_what_this_process_may_use():
     """Their defaults are those of the moment of import: of this very process."""
     assert PredictOptions().num_workers == PreprocessOptions().num_workers
+
+
+FAULTS = """
+import resource, sys
+import torch
+from emotion.machine import keep_freed_memory
+if "keep" in sys.argv:
+    keep_freed_memory()
+for _ in range(20):  # until the heap has grown
+    torch.ones(64 << 20, dtype=torch.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    torch.ones(64 << 20, dtype=torch.uint8)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(*words):
+    """Of taking and freeing 64 MB four times more, in a process that has often done so."""
+    command = [sys.executable, "-c", FAULTS, *words]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+def test_freed_memory_is_taken_again():
+    assert page_faults("keep") < page_faults() / 10

@@ -8,6 +8,7 @@ import os
 from typing import NoReturn
 
 from emotion.command_line import early, parse, run
+from emotion.machine import keep_freed_memory
 
 
 def preprocess() -> NoReturn:
@@ -45,6 +46,7 @@ def _train() -> int:
     options = parse(TrainOptions, _words(train))
     from emotion.training.run import train as work
 
+    keep_freed_memory()
     return work(options)
 
 
@@ -55,6 +57,7 @@ def _predict() -> int:
     options = parse(PredictOptions, _words(predict))
     from emotion.prediction.run import predict as work
 
+    keep_freed_memory()
     return work(options)
 
 
