@@ -54,8 +54,9 @@ def keep_freed_memory() -> None:
     """Have glibc keep what is freed for the next step, and not give it back to the system.
 
     Every step of a model on the CPU frees and takes the same large blocks. Fetched anew they cost a
-    page fault for every 4 kB, a quarter of a training step's processor time; kept, a tenth more
-    memory (docs/TRAINING.md). Elsewhere than with glibc, nothing changes.
+    page fault for every 4 kB, a quarter of a training step's processor time. Kept, they are a tenth
+    more memory, a quarter where clips are of unequal length (benchmarks/README.md). Elsewhere than
+    with glibc, nothing changes.
     """
     mallopt = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "mallopt", None)
     if mallopt and mallopt(MMAP_THRESHOLD, LARGEST):  # older versions refuse so large a one
