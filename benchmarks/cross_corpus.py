@@ -5,12 +5,14 @@
 Each corpus is a folder of features without official splits, under the name of its class map
 (``recipes/maps/NAME.csv``). What follows ``--`` are flags of train.py. A model a fold is trained;
 on its own corpus each answers its tested fold, on others they answer together, among the classes
-that are shared. What is done is not done again.
+that are shared. What is done is not done again; other flags
+than those it was done with are refused.
 """
 
 import argparse
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +47,14 @@ def main() -> None:
 
 def train(out: Path, name: str, folder: str, flags: list[str]) -> Path:
     """Every fold of a corpus; the folder of its runs."""
-    run = out / "logs" / flags[flags.index("--mode") + 1] / name
-    if not (run / "summary.json").is_file():
-        where = ["--features_dir", folder, "--logs_dir", str(out / "logs")]
-        call("train.py", *where, "--exp_name", name, "--fold", "all", "--resume", *flags)
-    return run
+    where = ["--features_dir", folder, "--logs_dir", str(out / "logs")]
+    call("train.py", *where, "--exp_name", name, "--fold", "all", "--resume", *flags)
+    return out / "logs" / flags[flags.index("--mode") + 1] / name
 
 
 def test(run: Path, report: Path, trained: str, other: str) -> dict[str, Any]:
     """The report of the runs on another corpus, or on the folds that they test."""
-    if not (report / "report.json").is_file():
+    if not is_newer(report / "report.json", run.rglob("*_best_*.pth")):
         features = other or read_config(run)["options"]["features_dir"]
         split = ["--split", "all", "--class_map", str(HOME / "recipes" / "maps" / f"{trained}.csv")]
         where = split if other else ["--split", "test"]
@@ -62,6 +62,11 @@ def test(run: Path, report: Path, trained: str, other: str) -> dict[str, Any]:
         report.mkdir(parents=True, exist_ok=True)
         call("predict.py", "--weights", str(run), "--features_dir", features, *where, *files)
     return read_json(report / "report.json", "remove it and run this again", dict)
+
+
+def is_newer(path: Path, others: Iterable[Path]) -> bool:
+    """Whether a file is there, made after all of the others."""
+    return path.is_file() and all(path.stat().st_mtime > o.stat().st_mtime for o in others)
 
 
 def read_config(run: Path) -> dict[str, Any]:

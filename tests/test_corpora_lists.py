@@ -211,10 +211,17 @@ def test_one_missing_file_is_left_for_the_list_of_failures(tmp_path):
     assert len(load("table", folder)) == 2
 
 
+def test_a_table_without_a_label_is_clips_to_be_heard(tmp_path, capsys):
+    folder = table(tmp_path, "path,label", "1.mp4,")
+    touch(folder, "1.mp4")
+    corpus = load_corpus("table", folder)
+    assert (corpus.class_names, corpus.clips[0].labels) == ((), Labels())
+    assert "these clips can be heard and answered, not trained on" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("lines", "reason"),
     [
-        (["path,label", "1.mp4,"], "label is empty throughout"),
         (["path,label,transcript", ",sad,Hello"], r"table\.csv:2: has neither path nor id"),
         (["path,label,id", ",sad,x"], r"table\.csv:2: has neither path nor transcript"),
         (

@@ -2,19 +2,27 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from emotion.corpora.qia2020 import EMOTIONS
 from emotion.data.class_map import class_indices
+from emotion.data.examples import Example, Source
 from emotion.data.sampling import SharedBatches
+from emotion.inputs.store import FeatureStore
 from emotion.models.checkpoint import best_checkpoint, load_checkpoint
 from emotion.models.met import Standing
 from emotion.paths import HOME
 from emotion.prediction.inputs import find_items
 from emotion.prediction.judges import judges_of
 from emotion.prediction.members import load_members
+from emotion.records import Labels
+from emotion.training.further import drawn, frequencies
+from emotion.training.losses import class_weights
 from tests.features import SETTINGS, make_features
+from tests.prediction import make_checkpoint
 from tests.training.runs import refused, run_of
 
 NAMES = {"hap": "joy", "ang": "rage", "dis": "boredom"}  # of the further corpus
@@ -106,6 +114,58 @@ def test_classes_that_are_dropped_are_left_out(folders, tmp_path):
     config = json.loads((folder / "config.json").read_text())["resolved"]
     assert config["class_names"] == ["hap", "ang"]
     assert sum(config["clips"].values()) == 16
+    stored = load_checkpoint(best_checkpoint(folder))
+    assert (stored.class_names, stored.features["class_names"]) == (
+        ("hap", "ang"), ["hap", "ang", "dis"],
+    )  # fmt: skip
+
+
+def test_the_name_of_a_file_says_a_class_by_its_name_and_not_by_its_number(tmp_path):
+    """A model without the corpus's first class counts the others from 0."""
+    known = tuple(name for name in EMOTIONS if name not in ("hap", "sad"))
+    features = SETTINGS | {"corpus": "qia2020", "class_names": list(EMOTIONS)}
+    weights = make_checkpoint(tmp_path, "speech", class_names=known, features=features)
+    for name in EMOTIONS:
+        (tmp_path / f"001-{name}-{name}-sad.wav").touch()
+    members = load_members([str(weights)], "cpu", temperature=False)
+    items = find_items([str(tmp_path)], "", "", members)
+    found = {item.clip.stem.split("-")[1]: item.clip.labels for item in items}
+    for name in EMOTIONS:
+        label = known.index(name) if name in known else None
+        assert found[name] == Labels(label, label, None)
+
+
+# -- what is estimated on clips that training meets so often --------------------------------------
+
+
+def both(own, other):
+    """Clips of a run: so many of its own, so many of a further corpus; labels in turn 0 and 1."""
+    clips = [Example("all", None, row % 2, -1, -1) for row in range(own)]
+    source = Source(FeatureStore(Path("other")), "other", "")
+    return clips + [Example("all", None, 0, -1, -1, source=source) for _ in range(other)]
+
+
+@pytest.mark.parametrize(("count", "own"), [(40, 30), (1000, 60)])
+def test_statistics_hear_each_corpus_as_often_as_a_batch_does(count, own):
+    rows = drawn(both(60, 900), [0.25], count, seed=0)
+    assert ((rows < 60).sum(), (rows >= 60).sum()) == (own, own // 3)
+    assert len(set(rows)) == len(rows)
+
+
+def test_class_weights_count_a_corpus_by_its_share():
+    clips = both(60, 900)
+    often = frequencies(clips, [0.5])
+    weights = class_weights("balanced", {"text": "integrated"}, clips, 2, often)["text"]
+    np.testing.assert_allclose(weights, [1 / 1.5, 1 / 0.5], rtol=1e-6)  # 75 % are of class 0
+    assert frequencies(clips, []) is None
+
+
+def test_a_share_that_whole_clips_cannot_give_is_told():
+    groups = [(range(60), 0.98), (range(60, 90), 0.01), (range(90, 120), 0.01)]
+    assert "3.1% and not 1.0%" in SharedBatches(groups, 32, seed=0).uneven
+    assert SharedBatches([(range(60), 0.75), (range(60, 90), 0.25)], 32, seed=0).uneven == ""
+    nothing = SharedBatches([(range(60), 1.0), (range(60, 90), 0.0)], 32, seed=0)
+    assert max(index for batch in nothing for _, index in batch) < 60
 
 
 # -- what ends in one line -----------------------------------------------------------------------

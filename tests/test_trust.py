@@ -8,6 +8,8 @@ import pytest
 
 from emotion.errors import UserError
 from emotion.files import write_csv
+from emotion.inputs.extraction import Extractor
+from emotion.inputs.feature import Absent
 from emotion.inputs.media import Media
 from emotion.prediction import stress
 from emotion.prediction.abstain import choose_threshold, left_open, outcome
@@ -172,6 +174,40 @@ def test_each_condition_has_its_own_answers_and_no_change_is_none(tmp_path, monk
     told = json.loads((tmp_path / "r" / "report.json").read_text())["stress"]
     assert list(told)[:2] == ["as they are", "nothing"]
     assert "Under stress" in (tmp_path / "r" / "report.html").read_text()
+
+
+HEARD = {"text:transcript": {"fingerprint": "0"}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "features", "expected"),
+    [
+        ({}, ["speech"], ["speech"]),
+        ({}, ["speech", "text"], ["speech"]),  # the words were given
+        (HEARD, ["text"], ["text:transcript", "text"]),
+        (HEARD, ["video", "speech", "text"], ["speech", "text:transcript", "text"]),
+    ],
+)
+def test_worse_sound_is_heard_and_what_is_heard_is_embedded_anew(settings, features, expected):
+    extractor = Extractor(settings, None, features=features)
+    assert sorted(stress.touched(stress.CONDITIONS[0], extractor)) == sorted(expected)
+
+
+def test_a_clip_that_is_silent_when_quieter_is_heard_by_nobody(tmp_path):
+    """-52 dB below full scale, made 20 dB quieter: no encoder of its speech hears it either."""
+    path = tmp_path / "quiet.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((SOUND / 0.3 * 2**0.5 * 10 ** (-52 / 20) * 32767).astype("<i2").tobytes())
+    clip = Clip("quiet", "quiet", path, "input", None, Labels(), None)
+    extractor = Extractor({"audio": "percentile"}, None, features=["speech"])
+    clean = extractor.extract(clip).clip(clip)
+    assert clean.record.state("speech") == "ok"
+    quiet = next(one for one in stress.CONDITIONS if one.name == "level -20 dB")
+    media = stress.WorseMedia(clip, clean, quiet, [])
+    assert stress.changed(extractor, media).record.state("speech") == "silent"
+    with pytest.raises(Absent):
+        media.spoken()
 
 
 def test_a_threshold_leaves_open_what_is_below_it(run):

@@ -63,6 +63,13 @@ def keep_freed_memory() -> None:
         mallopt(TRIM_THRESHOLD, LARGEST)
 
 
+def return_freed_memory() -> None:
+    """Give back what is kept after all, so that the system can be asked how much is free."""
+    trim = getattr(ctypes.CDLL(None) if os.name == "posix" else None, "malloc_trim", None)
+    if trim:
+        trim(0)
+
+
 def allow_tf32(allowed: bool) -> None:
     """Whether CUDA may round the factors of float32 products to 10 bits.
 

@@ -57,7 +57,7 @@ def load(folder: Path, known: tuple[str, ...] = ()) -> Corpus:
     if odd := sorted(labels - set(class_names)):
         raise UserError(f"{path}: the label {odd[0]!r} is not one of {' '.join(class_names)}")
     if not class_names:
-        raise UserError(f"{path}: the column label is empty throughout; name the classes")
+        note(f"{path}: without a label: these clips can be heard and answered, not trained on")
     if not known:
         _tell_rare(path, rows, class_names)
     clips = [_load_clip(row, path.parent, class_names) for row in rows]

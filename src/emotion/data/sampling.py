@@ -62,8 +62,18 @@ class SharedBatches(TrainBatches):
     ) -> None:
         """``groups``: rows and share of each; the shares add up to 1."""
         super().__init__(len(groups[0][0]), batch_size, seed, rank, world_size)
-        self.rows = [np.asarray(rows) for rows, _ in groups]
-        self.clips = _whole([share for _, share in groups], batch_size * world_size)
+        self.rows, self.shares = zip(*((np.asarray(r), s) for r, s in groups if s), strict=True)
+        self.clips = _whole(self.shares, batch_size * world_size)
+
+    @property
+    def uneven(self) -> str:
+        """Where clips are whole and a share is not what was asked for, by a fifth or more: both."""
+        got = [clips / sum(self.clips) for clips in self.clips]
+        pairs = list(zip(self.shares, got, strict=True))
+        if all(abs(share - real) < share / 5 for share, real in pairs):
+            return ""
+        told = ", ".join(f"{real:.1%} and not {share:.1%}" for share, real in pairs)
+        return f"of a batch of {sum(self.clips)} clips the corpora have {told}"
 
     def __len__(self) -> int:
         return max(1, self.count // self.clips[0])
@@ -80,7 +90,7 @@ class SharedBatches(TrainBatches):
 
 
 def _whole(shares: Sequence[float], total: int) -> list[int]:
-    """Clips of each group in a batch: at least one, and ``total`` together."""
+    """Clips of each group in a batch: at least one, and ``total`` together, if it has so many."""
     clips = [max(1, round(share * total)) for share in shares[1:]]
     return [max(1, total - sum(clips)), *clips]
 

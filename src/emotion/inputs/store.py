@@ -245,7 +245,7 @@ def _check_description(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         and isinstance(settings, dict)
         and isinstance(names, list)
         and all(isinstance(name, str) for name in names)
-        and len(set(names)) == len(names) > 0
+        and len(set(names)) == len(names)
     )
     if not sound:
         raise ValueError("not what this program writes")

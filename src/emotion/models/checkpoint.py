@@ -26,7 +26,7 @@ KEPT = 3  # best checkpoints of a run
 SWEPT_RUN = re.compile(r"^(?:(?:fold|valid_fold|seed)_\d+(?:_|$))+$")  # a run of an experiment
 REFIT = "refit"  # folder in that of a run, and key in its result.json
 BEST = re.compile(r"^(\d+)_best_(\d+\.\d+|nan|inf)\.pth$")
-ABOUT = ("corpus", "notice")  # what it knows of features beside the settings they were made with
+ABOUT = ("corpus", "class_names", "notice")  # of features, beside the settings they are made with
 PUBLISHED = "model.pth"  # in a folder of weights/
 KEYS = {"format", "mode", "class_names", "features", "recipe", "model", "epoch", "metrics"}
 

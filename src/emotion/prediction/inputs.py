@@ -14,6 +14,7 @@ from emotion.files import read_csv, read_json
 from emotion.inputs.extraction import extraction_of
 from emotion.inputs.given_words import given
 from emotion.inputs.store import SPLITS, FeatureStore
+from emotion.models.checkpoint import Checkpoint
 from emotion.paths import HOME
 from emotion.prediction.enrolment import enrolled
 from emotion.prediction.fitting import check_settings
@@ -178,9 +179,18 @@ def _items_of(path: Path, members: Sequence[Member], class_map: str) -> list[Ite
 def _media_clip(path: Path, member: Member) -> Clip:
     corpus = member.checkpoint.features.get("corpus", "")
     identifier, speaker, labels, sex = _parse_name(path.stem, corpus)
+    labels = _as_known(labels, member.checkpoint)
     words = [path.with_name(f"{name}.npz") for name in (identifier, path.stem)]
     text = next((words for words in words if words.is_file()), None)
     return Clip(identifier, path.stem, path, "input", speaker, labels, text, sex=sex)
+
+
+def _as_known(labels: Labels, checkpoint: Checkpoint) -> Labels:
+    """Labels that count the classes of the corpus, as those of the model: it may know fewer."""
+    known = checkpoint.class_names
+    names = checkpoint.features.get("class_names", known)
+    of = {number: known.index(name) for number, name in enumerate(names) if name in known}
+    return Labels(*(of.get(label) for label in labels))
 
 
 def _parse_name(stem: str, corpus: str) -> Named:

@@ -296,7 +296,7 @@ def labelled(answers: Sequence[Answer], label: str) -> list[Answer]:
     """The answers whose clips carry the label.
 
     Raises:
-        UserError: none does.
+        UserError: none does, or none of those that do has an answer.
     """
     known = [answer for answer in answers if label_of(answer.item, label) >= 0]
     if not known:
@@ -304,6 +304,8 @@ def labelled(answers: Sequence[Answer], label: str) -> list[Answer]:
             f"none of the {len(answers)} clips has the {label} label; give --labels FILE, or clips "
             "named or listed with labels"
         )
+    if not any(answer.given for answer in known):
+        raise UserError(f"none of the {len(known)} labelled clips has an answer: nothing to score")
     return known
 
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from emotion import registry
 from emotion.errors import UserError
 from emotion.inputs.extraction import Extractor
-from emotion.inputs.media import Media
+from emotion.inputs.media import SPEECH, Media
 from emotion.inputs.video import MediaError
 from emotion.inputs.worse_sound import Sound, babble, generator_of, level, telephone, white
 from emotion.prediction.inputs import Item
@@ -92,10 +92,9 @@ def stressed(
     Returns:
         Name of the condition -> (rows, classes) probabilities, NaN where there is no answer.
     """
-    read = {part.modality for reading in predictor.readings for part in reading.recipe.parts}
-    conditions = [one for one in CONDITIONS if one.modality in read]
-    answers = np.full((len(conditions), len(rows), predictor.n_classes), np.nan)
     reader = predictor.reader(items)
+    conditions = conditions_of(reader)
+    answers = np.full((len(conditions), len(rows), predictor.n_classes), np.nan)
     read_all = _read_all(reader, rows, workers, timeout)
     for row, prepared in enumerate(tqdm(read_all, "stress", len(rows), unit="clip", disable=None)):
         if prepared:
@@ -126,8 +125,6 @@ def read_worse(reader: ItemReader, index: int) -> list[Prepared]:
     What a condition does not touch is taken once.
     """
     clip = reader.items[index].clip
-    parts = [part for reading in reader.readings for part in reading.recipe.parts]
-    conditions = [one for one in CONDITIONS if one.modality in {part.modality for part in parts}]
     try:
         clean = {one.settings: reader.features(index, one)[0] for one in reader.readings}
     except UserError:  # its answer was missing before
@@ -137,25 +134,46 @@ def read_worse(reader: ItemReader, index: int) -> list[Prepared]:
     def features(condition: Condition, _: int, reading: Reading) -> tuple[ClipFeatures, list[str]]:
         extractor = reader.extractors[reading.settings]
         media = WorseMedia(clip, clean[reading.settings], condition, others)
-        return _changed(extractor, media), []
+        return changed(extractor, media), []
 
-    return [reader.prepared(index, partial(features, one)) for one in conditions]
+    return [reader.prepared(index, partial(features, one)) for one in conditions_of(reader)]
 
 
-def _changed(extractor: Extractor, media: WorseMedia) -> ClipFeatures:
+def conditions_of(reader: ItemReader) -> list[Condition]:
+    """Those that change anything that the models read."""
+    read = [(reader.extractors[r.settings], set(r.features)) for r in reader.readings]
+    return [
+        one
+        for one in CONDITIONS
+        if any(names & set(touched(one, extractor)) for extractor, names in read)
+    ]
+
+
+def changed(extractor: Extractor, media: WorseMedia) -> ClipFeatures:
     """The stored features of a clip, those that the condition touches taken anew."""
-    touched = [name for name in extractor.features if _touches(media.condition, name)]
+    names = touched(media.condition, extractor)
+    if SPEECH in names:
+        media.speech = None  # where it is, is to be found anew, if it is to be found at all
     before = media.stored
-    found = extractor.take(media, touched)
+    found = extractor.take(media, names)
     record = before.record._replace(
         states=before.record.states | found.states, facts=before.record.facts | found.facts
     )
     return before._replace(record=record, values=before.values | found.values)
 
 
-def _touches(condition: Condition, name: str) -> bool:
-    """Whether a feature is made of what the condition changes: sound may become words."""
-    modality = registry.feature_line(name).modality
-    if condition.sound is None:
-        return modality == condition.modality
-    return modality != "face" and registry.feature(name).of_media
+def touched(condition: Condition, extractor: Extractor) -> list[str]:
+    """The features that are made of what the condition changes, or of such features: what is said
+    is heard in the sound, and embedded.
+    """
+    names: list[str] = []
+    for name, feature in extractor.features.items():  # what a feature needs comes before it
+        itself = feature.of_media and _is_of(condition, registry.feature_line(name).modality)
+        if feature.is_made(extractor.settings) and (itself or {*feature.needs} & {*names}):
+            names.append(name)
+    return names
+
+
+def _is_of(condition: Condition, modality: str) -> bool:
+    """Whether a modality's features may be made of the sound, or picture, that gets worse."""
+    return modality != "face" if condition.sound else modality == condition.modality

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from emotion import registry
 from emotion.corpora.loading import people_of
 from emotion.data.class_map import class_indices
@@ -13,6 +15,7 @@ from emotion.inputs.feature import agree
 from emotion.inputs.store import FeatureStore
 from emotion.recipe import Recipe
 from emotion.records import Labels, Record
+from emotion.telling import note
 from emotion.training.options import TrainOptions
 
 
@@ -85,6 +88,33 @@ def groups_of(
     return [(own, 1 - sum(shares)), *zip(others, shares, strict=True)]
 
 
+def drawn(
+    examples: Sequence[Example], shares: Sequence[float], count: int, seed: int
+) -> np.ndarray:
+    """Rows of some ``count`` clips, sorted, each corpus among them as often as in a batch.
+
+    They are drawn: a stride through a sorted list can meet one speaker or one sex alone. Where a
+    corpus is too small for its part of so many, they are fewer.
+    """
+    generator = np.random.default_rng((seed, len(examples)))
+    if not shares:
+        return np.sort(generator.permutation(len(examples))[:count])
+    groups = [(rows, share) for rows, share in groups_of(examples, shares) if share]
+    count = min(count, *(len(rows) / share for rows, share in groups))
+    parts = [generator.permutation(r)[: max(1, round(share * count))] for r, share in groups]
+    return np.sort(np.concatenate(parts))
+
+
+def frequencies(examples: Sequence[Example], shares: Sequence[float]) -> np.ndarray | None:
+    """How often training meets each clip, on average once; None where all alike."""
+    if not shares:
+        return None
+    often = np.zeros(len(examples))
+    for rows, share in groups_of(examples, shares):
+        often[rows] = share * len(examples) / len(rows)
+    return often
+
+
 def _description(store: FeatureStore) -> dict[str, Any]:
     description = store.read_description()
     if description is None or not store.splits():
@@ -98,6 +128,9 @@ def _check_settings(
     further: FeatureStore, description: dict[str, Any], store: FeatureStore, recipe: Recipe
 ) -> None:
     wanted = store.read_description()["settings"]
+    copies = {c for part in recipe.parts for c in registry.copies_of(part.feature, wanted)}
+    if lacking := sorted(copies - {*description["settings"]}):
+        note(f"--also_train {further.root}: has no {' '.join(lacking)}, so is trained on without")
     for part in recipe.parts:
         for name in registry.feature(part.feature).settings:
             found = description["settings"].get(name)

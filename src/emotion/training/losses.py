@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,12 +71,17 @@ class EmotionLoss:
 
 
 def class_weights(
-    choice: str, targets: dict[str, str], examples: Sequence[Example], n_classes: int
+    choice: str,
+    targets: dict[str, str],
+    examples: Sequence[Example],
+    n_classes: int,
+    often: np.ndarray | None = None,
 ) -> dict[str, Tensor]:
     """Head -> (classes,) weights for rare classes to count as much as frequent ones.
 
     ``balanced`` is clips / (classes * clips of the class), which gives every class the same share
-    in the loss; ``sqrt`` is its square root, halfway; ``none`` gives no weights at all.
+    in the loss; ``sqrt`` is its square root, halfway; ``none`` gives no weights at all. ``often``:
+    how often training meets each clip, where that differs.
     """
     power = CLASS_WEIGHT_POWERS[choice]
     if not power:
@@ -83,6 +89,9 @@ def class_weights(
     weights = {}
     for head, label in targets.items():
         labels = torch.tensor([getattr(example, label) for example in examples])
-        count = torch.bincount(labels[labels >= 0], minlength=n_classes)
-        weights[head] = (count.sum() / (n_classes * count.clamp(min=1))) ** power
+        known = labels >= 0
+        met = None if often is None else torch.from_numpy(often)[known]
+        count = torch.bincount(labels[known], weights=met, minlength=n_classes)
+        there = count.where(count > 0, 1)
+        weights[head] = ((count.sum() / (n_classes * there)) ** power).float()
     return weights

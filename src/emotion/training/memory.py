@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from emotion.errors import UserError
 from emotion.lazy import Lazy
+from emotion.machine import return_freed_memory
 from emotion.models.evaluate import take
 from emotion.records import Batch
 
@@ -63,6 +64,7 @@ def free_memory(device: torch.device) -> int:
         allowed = int(share(device) * total)
         # what torch holds and nobody uses can be had as well
         return max(0, min(free, allowed - held)) + held - torch.cuda.memory_allocated(device)
+    return_freed_memory()
     free = psutil.virtual_memory().available
     try:
         limit = int((CGROUP / "memory.max").read_text())

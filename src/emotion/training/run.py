@@ -25,6 +25,7 @@ from emotion.networks.standard import learn_standards
 from emotion.paths import HOME
 from emotion.telling import is_active, note, say
 from emotion.training.batch_norm import live_batch_norms, reestimate_batch_norm
+from emotion.training.further import frequencies
 from emotion.training.logbook import Logbook
 from emotion.training.loop import (
     Augmentation,
@@ -268,6 +269,7 @@ def build_engine(
 ) -> Engine:
     """Optimizer, schedule, precision and parallelism around a model."""
     place(model, device)
+    train = task.parts.train
     optimizer = build_optimizer(
         model,
         options.optim,
@@ -289,7 +291,11 @@ def build_engine(
             weights,
             options.label_smoothing,
             class_weights(
-                options.class_weights, task.targets, task.parts.train, len(task.class_names)
+                options.class_weights,
+                task.targets,
+                train,
+                len(task.class_names),
+                frequencies(train, options.corpus_share),
             ),
         ),
         optimizer=optimizer,

@@ -39,8 +39,9 @@ from emotion.paths import HOME
 from emotion.processes import end_with_parent
 from emotion.recipe import Part, Recipe
 from emotion.records import Batch
+from emotion.telling import note
 from emotion.training.choice import choose_recipe
-from emotion.training.further import groups_of, with_further
+from emotion.training.further import drawn, groups_of, with_further
 from emotion.training.options import TrainOptions
 from emotion.training.sweep import run_names
 
@@ -228,14 +229,11 @@ class Loaders:
         return self._loader(dataset, EvalBatches(lengths, size, *ranks))
 
     def clean_training_batches(self, count: int) -> Iterator[Batch]:
-        """``count`` training clips without augmentation, the same on every rank and in each epoch.
-
-        They are drawn: a stride through a sorted list can meet one speaker or one sex alone.
+        """Some ``count`` training clips without augmentation, each corpus among them as often as
+        in a batch; the same on every rank and in each epoch.
         """
-        train = self.task.parts.train
-        generator = np.random.default_rng((self.options.seed, len(train)))
-        rows = generator.permutation(len(train))[:count]
-        examples = [train[row] for row in np.sort(rows)]
+        train, shares = self.task.parts.train, self.options.corpus_share
+        examples = [train[row] for row in drawn(train, shares, count, self.options.seed)]
         for labelled in self.evaluation(examples, shared=False):
             yield to_device(labelled.inputs, self.device)
 
@@ -244,7 +242,10 @@ class Loaders:
         rest = (options.batch_size, options.seed, distributed.rank(), distributed.world_size())
         if not options.corpus_share:
             return TrainBatches(len(train), *rest)
-        return SharedBatches(groups_of(train, options.corpus_share), *rest)
+        batches = SharedBatches(groups_of(train, options.corpus_share), *rest)
+        if batches.uneven and distributed.is_main():
+            note(f"--corpus_share: {batches.uneven}; a larger --batch_size can be more exact")
+        return batches
 
     def _loader(self, dataset: FeatureDataset, batches: Any) -> DataLoader:
         return DataLoader(
