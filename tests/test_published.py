@@ -59,7 +59,7 @@ def run(whisper, tmp_path_factory):
 @pytest.fixture
 def weights(run, tmp_path, monkeypatch):
     """weights/ with that run."""
-    publish(str(run), tmp_path / "weights" / "voice", [HUB], **TEXTS)
+    publish(str(run), tmp_path / "weights" / "voice", [HUB], **TEXTS, rank=1)
     monkeypatch.setattr(published, "WEIGHTS", tmp_path / "weights")
     return tmp_path / "weights"
 
@@ -87,7 +87,7 @@ def test_half_as_large_and_of_the_same_answers(run, weights, whisper, sound):
 def test_without_weights_the_best_there_is_answers_and_says_what_it_is(
     run, weights, whisper, sound, capsys
 ):
-    publish(str(run), weights / "another", [HUB], **TEXTS | {"what": "Another model.", "rank": 2})
+    publish(str(run), weights / "another", [HUB], **TEXTS | {"what": "Another model."})
     predictor = Predictor(device="cpu", encoders=[whisper])
     line = next(x for x in capsys.readouterr().err.splitlines() if x.startswith("note: weights/"))
     assert line == "note: weights/voice: A voice model. Trained on two tones. It knows no people."

@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--taught", help="a sentence: whom it was trained on")
     parser.add_argument("--limits", help="a sentence: what it cannot know")
     parser.add_argument("--licence", help="of the weights, which is that of the data")
-    parser.add_argument("--rank", type=int, help="which model of weights/ is taken first: 1")
+    parser.add_argument("--rank", type=int, help="1 is taken first; last where none is given")
     given = vars(parser.parse_args())
     path = publish(given.pop("run"), given.pop("folder"), given.pop("encoders"), **given)
     say(f"{path}: {path.stat().st_size / 1e6:.2f} MB; {introduction(path.parent)}")

@@ -26,6 +26,7 @@ from emotion.prediction.members import Member, load_members
 from emotion.telling import note
 
 WEIGHTS = HOME / "weights"
+LAST = 1000  # rank of a card that has none
 CARD = "card.json"
 TOLD = ("what", "taught", "limits")  # of a card, one sentence each
 
@@ -66,7 +67,7 @@ def members_of(options: Any, device: torch.device) -> list[Member]:
 def published(root: Path) -> list[Path]:
     """Folders of published models, the first to be taken first."""
     folders = [card.parent for card in root.glob(f"*/{CARD}") if best_checkpoint(card.parent)]
-    return sorted(folders, key=lambda folder: (read_card(folder).get("rank", 0), folder.name))
+    return sorted(folders, key=lambda folder: (read_card(folder).get("rank", LAST), folder.name))
 
 
 def introduction(folder: Path) -> str:

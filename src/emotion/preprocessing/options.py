@@ -15,7 +15,7 @@ class General:
     extend: list[str] = flag(  # noqa: RUF009
         [], "Python files of one's own that bring a corpus or features", "data", type=str
     )
-    data_dir: str = flag("", "its folder; qia2020/ beside the script where none is given", "data")
+    data_dir: str = flag("", "its folder; that of its name (qia2020/) by the script", "data")
     features_dir: str = flag("", "where features go; features/ beside the script", "data")
     num_workers: int = flag(cores(), "processes; 0 works in this one", "running", low=0, high=1024)
     clip_timeout: float = flag(
