@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from emotion.errors import UserError
+from emotion.inputs.extraction import Extractor
 from emotion.inputs.own_vectors import VectorsError, read_vectors
 from emotion.inputs.store import FeatureStore, StoredClip
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
+from emotion.records import Clip, Labels
 from tests.media import noise, tone, write_clip
 from tests.prediction import answers_of
 from tests.training.runs import run_of
@@ -28,6 +30,14 @@ def test_openfaces_csv_as_it_is(tmp_path):
     np.testing.assert_array_equal(vectors.values, [[1.25, 1.0], [0.0, 0.0]])
     np.testing.assert_allclose(vectors.time, [0.0, 0.04])
     np.testing.assert_array_equal(vectors.found, [True, False])
+
+
+def test_a_file_in_which_nothing_was_found_is_no_face(tmp_path):
+    path = tmp_path / "film.csv"
+    path.write_text(OPENFACE.replace("0.98, 1", "0.10, 0"))
+    clip = Clip("a", "a", None, "all", None, Labels(), None, vectors={"face:vectors": path})
+    found = Extractor({"face:vectors": 1}, None, features=["face:vectors"]).extract(clip)
+    assert found.states == {"face:vectors": "not_found"}
 
 
 def test_any_csv_npy_and_npz(tmp_path):

@@ -9,6 +9,7 @@ from emotion import Predictor
 from emotion.errors import UserError
 from emotion.models.checkpoint import load_checkpoint
 from emotion.prediction import published
+from emotion.prediction.calibration import calibration_path
 from emotion.prediction.publish import publish
 from emotion.preprocessing.options import PreprocessOptions
 from emotion.preprocessing.run import preprocess
@@ -98,6 +99,13 @@ def test_without_weights_the_best_there_is_answers_and_says_what_it_is(
     assert card["facts"]["valid"]["clips"] == 2
     stored = load_checkpoint(weights / "voice" / "model.pth").features["speech:tiny-whisper"]
     assert stored["source"] == HUB  # and no folder of the machine that trained it
+
+
+def test_a_model_that_takes_the_place_of_another_has_its_own_temperature(run, weights):
+    fitted = calibration_path(weights / "voice" / "model.pth")
+    fitted.write_text('{"temperature": 3.0}')
+    publish(str(run), weights / "voice", [HUB], **TEXTS)
+    assert not fitted.exists()
 
 
 def test_an_encoder_that_cannot_be_fetched_is_a_line_that_says_how_to_give_it(weights, monkeypatch):

@@ -61,13 +61,14 @@ def test_a_deleted_file_is_made_again_and_no_other(own, capsys, modality):
     without_failures(corpus)
     preprocess(options(corpus, store.root))
     before, times = contents(store.root), feature_times(store.root)
-    store.path("train", modality, NORMAL, "001").unlink()
+    deleted = store.path("train", modality, NORMAL, "001")
+    deleted.unlink()
     capsys.readouterr()
     assert preprocess(options(corpus, store.root)) == 0
     assert ", 1 extracted now, 0 failed" in summary(capsys)
     assert contents(store.root) == before
     changed = {path for path, when in feature_times(store.root).items() if when != times[path]}
-    assert {path.stem for path in changed} == {NORMAL, "001"}
+    assert changed == {deleted}
 
 
 def test_corrected_labels_are_picked_up_without_extraction(own, capsys):

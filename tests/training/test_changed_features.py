@@ -5,8 +5,11 @@ import json
 import pytest
 import torch
 
+from emotion import distributed
+from emotion.errors import UserError
 from emotion.inputs.store import FeatureStore
 from emotion.training.run import train
+from emotion.training.state import load_state
 from tests.features import make_features
 from tests.training.runs import metrics_of, options_of, refused, run_of, stopped
 
@@ -63,6 +66,33 @@ def test_it_is_refused_in_a_line_that_says_what_changed(tmp_path, monkeypatch, t
     assert "--exp_name" in message
     assert f"remove {run} to start again" in message
     assert (run / "last.pth").read_bytes() == before
+
+
+def test_more_or_fewer_processes_than_before_are_refused(features, tmp_path, monkeypatch):
+    """They would take other batches and another schedule: the learning rate would rise again."""
+    run = run_of(features, tmp_path, n_epoch=1)
+    options = options_of(features, tmp_path, n_epoch=1, resume=True)
+    assert load_state(run, options) is not None
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(UserError, match="was started with 1 processes, now there are 2"):
+        load_state(run, options)
+
+
+def test_a_finished_run_is_not_started_anew_where_its_state_was_deleted(features, tmp_path):
+    run = run_of(features, tmp_path, n_epoch=1)
+    (run / "last.pth").unlink()
+    before = sorted(run.iterdir())
+    assert "holds a run" in refused(features, tmp_path, n_epoch=1)
+    assert sorted(run.iterdir()) == before
+
+
+def test_a_run_that_starts_anew_has_no_refit_yet(features, tmp_path):
+    run = run_of(features, tmp_path, n_epoch=1, refit=True)
+    for name in ("last.pth", "result.json"):
+        (run / name).unlink()
+    before = (run / "refit" / "last.pth").stat().st_mtime_ns
+    run_of(features, tmp_path, n_epoch=1, refit=True)
+    assert (run / "refit" / "last.pth").stat().st_mtime_ns > before
 
 
 def test_features_that_are_added_meanwhile_are_none_of_its_business(tmp_path, monkeypatch):

@@ -112,6 +112,13 @@ def test_weights_flags_go_with_the_fused_model(features, singles, tmp_path, flag
     assert "--mode multimodal" in refused(features, tmp_path, **{flag: str(singles)})
 
 
+def test_encoders_that_stay_random_are_told(features, singles, tmp_path, capsys):
+    flags = load_flags(singles, freeze_backbone=True, text_load_weights="")
+    run_of(features, tmp_path, "multimodal", **flags)
+    said = capsys.readouterr().err
+    assert "--freeze_backbone: text starts from random weights and keeps them" in said
+
+
 def test_a_single_mode_has_no_backbone_to_freeze(features, tmp_path):
     assert "--freeze_backbone" in refused(features, tmp_path, freeze_backbone=True)
 

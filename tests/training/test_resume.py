@@ -36,9 +36,10 @@ def test_an_existing_run_is_refused_and_left_alone(finished, features):
     assert before == written(folder)
 
 
-def test_without_last_pth_a_run_is_replaced(features, tmp_path):
+def test_an_unfinished_run_without_last_pth_is_replaced(features, tmp_path):
     folder = run_of(features, tmp_path, n_epoch=3)
-    (folder / "last.pth").unlink()
+    for name in ("last.pth", "result.json"):
+        (folder / name).unlink()
     run_of(features, tmp_path, n_epoch=1)
     assert len(metrics_of(folder)) == 1
     assert len(names(folder)) == 2

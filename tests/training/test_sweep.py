@@ -13,7 +13,7 @@ from emotion.locking import only_run_in
 from emotion.models.checkpoint import best_checkpoint, load_checkpoint
 from emotion.training.ensemble import read_answers
 from emotion.training.setup import build_initial_model, build_task
-from emotion.training.sweep import check_name, members
+from emotion.training.sweep import _pooled, check_name, members
 from emotion.training.table import table
 from tests.features import make_features
 from tests.training.runs import options_of, refused, run_of
@@ -151,6 +151,16 @@ def test_processes_share_the_runs_of_one_experiment(features, tmp_path, capsys):
     assert not (folder / "summary.json").exists()
     run_of(features, tmp_path, **flags)
     assert json.loads((folder / "summary.json").read_text())["runs"] == ["seed_3", "seed_5"]
+
+
+def test_scores_of_no_clips_are_not_averaged_and_one_number_has_no_spread():
+    def result(clips, recall):
+        return {"per_class": {"sad": {"recall": recall, "clips": clips}}, "loss": 0.5}
+
+    pooled = _pooled([result(4, 1.0), result(0, 0.0), result(2, 0.5)])
+    assert pooled["per_class"]["sad"]["recall"]["values"] == [1.0, 0.5]
+    assert pooled["loss"]["std"] == 0.0
+    assert _pooled([result(4, 1.0)])["loss"] == {"mean": 0.5, "std": None, "values": [0.5]}
 
 
 def test_seeds_are_runs_that_go_on_where_they_were_left(features, tmp_path, capsys):

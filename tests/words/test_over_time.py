@@ -6,12 +6,15 @@ from matplotlib.figure import Figure
 
 from emotion.clock import SAMPLE_RATE
 from emotion.errors import UserError
+from emotion.inputs.extraction import Extractor
 from emotion.inputs.spoken import Word
 from emotion.prediction.attention import Attention
+from emotion.prediction.options import PredictOptions
 from emotion.prediction.phrases import loud_parts, phrases_of
-from emotion.prediction.recording import Recording
+from emotion.prediction.recording import Recording, Span, read_recording
 from emotion.prediction.run import predict
 from emotion.prediction.word_plots import shares_of, write_words
+from emotion.records import Clip, Labels
 from tests.media import face_frame, silence, tone, write_clip
 from tests.prediction import make_checkpoint, options_of, probabilities_of, rows_of
 from tests.slim import slim
@@ -53,6 +56,18 @@ def test_words_given_with_times_are_enough_and_those_without_are_not(model, talk
     path.parent.rename(given)
     with pytest.raises(UserError, match="words carry no times"):
         predict(options_of(model, tmp_path, transcripts=[str(given)], **flags))
+
+
+def test_windows_of_a_recording_leave_out_what_cannot_be_made_here(talk):
+    """As a clip does: no window asks for an encoder that is gone."""
+    described = {"source": "/gone/encoder", "flag": "text_encoder", "layers": 1}
+    settings = {"audio": "percentile", "text": "encoder@0 layers 1", "text:embedder": described}
+    given = PredictOptions(transcripts=["none"])
+    extractor = Extractor(settings, given, features=["speech", "text"], blocked=["text"])
+    clip = Clip("talk", "talk", talk, "input", None, Labels(), None)
+    whole = extractor.extract(clip).states
+    window = read_recording(clip, extractor).window(Span(0.0, 2.0)).record.states
+    assert (window["speech"], window["text"], whole["text"]) == ("ok", "skipped", "skipped")
 
 
 def test_windows_follow_phrases(talk, tmp_path, corpus, monkeypatch):

@@ -5,7 +5,10 @@ import pytest
 import torch
 
 from emotion.errors import UserError
-from tests.words.spoken import correct, listed, run, words_of
+from emotion.inputs.store import StoredClip
+from emotion.preprocessing.jobs import Job, lost
+from emotion.records import Clip, Labels
+from tests.words.spoken import CLASSES, correct, listed, run, words_of
 
 
 def test_words_of_the_sound_are_listed_embedded_and_timed(corpus, heard):
@@ -41,6 +44,43 @@ def test_a_corrected_line_is_embedded_again_and_nothing_else_is(corpus, heard):
     done = store.path("train", "text", "a").stat().st_mtime_ns
     run(corpus)
     assert store.path("train", "text", "a").stat().st_mtime_ns == done, "and only once"
+
+
+def test_a_clip_that_is_heard_again_keeps_its_correction(corpus, heard):
+    """Its line was embedded long ago, so it does not wait; what is heard anew does not count."""
+    store = run(corpus)
+    correct(corpus, "a", "happy, sad happy")
+    run(corpus)
+    store.path("train", "text:transcript", "a", "a").unlink()
+    run(corpus)
+    assert heard.calls == 3
+    np.testing.assert_array_equal(words_of(store, "a").values, [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    record = next(r for r in store.read_manifest("train") if r.id == "a")
+    stored = StoredClip(store, "train", record).read("text:transcript")
+    assert stored.text == "happy, sad happy"
+
+
+def test_a_clip_that_is_made_again_keeps_words_that_this_run_does_not_embed(corpus):
+    store = run(corpus)
+    store.path("train", "speech", "a").unlink()
+    (corpus / "d.wav").write_bytes(b"nothing")  # it cannot be opened any more
+    store.path("train", "speech", "d").unlink()
+    run(corpus, word_vectors="", transcribe="")
+    states = {r.id: r for r in store.read_manifest("train")}
+    assert states["a"].states["text"] == states["d"].states["text"] == "ok"
+    assert states["a"].states["speech"] == "ok"
+    assert states["d"].states["speech"] == "failed"
+    assert (states["a"].fact("words"), states["d"].fact("words")) == (3, 2)
+
+
+def test_a_clip_whose_worker_dies_of_one_feature_keeps_the_others(corpus):
+    store = run(corpus)
+    record = next(r for r in store.read_manifest("train") if r.id == "a")
+    clip = Clip("a", "a", corpus / "a.wav", "train", None, Labels(), None)
+    settings = store.read_description()["settings"]
+    outcome = lost(Job(clip, record, ("speech",)), "killed", store, CLASSES, settings)
+    assert outcome.record == record._replace(states=record.states | {"speech": "failed"})
+    assert [f.reason for f in outcome.failures] == ["killed"]
 
 
 def test_a_line_is_corrected_before_anything_is_embedded(corpus, capsys):

@@ -103,7 +103,7 @@ class Extractor:
         return self._tools[name]
 
     def extract(
-        self, clip: Clip, stored: ClipFeatures | None = None, only: Sequence[str] = ()
+        self, clip: Clip, stored: ClipFeatures | None = None, only: Sequence[str] | None = None
     ) -> Extracted:
         """All features of a clip, or ``only`` some, the others being ``stored``.
 
@@ -114,10 +114,10 @@ class Extractor:
         """
         return self.take(Media(clip, stored), only)
 
-    def take(self, media: Media, only: Sequence[str] = ()) -> Extracted:
+    def take(self, media: Media, only: Sequence[str] | None = None) -> Extracted:
         """As ``extract``, of a file that is open already."""
         found = Extracted()
-        chosen = {k: v for k, v in self.features.items() if k in only or not only}
+        chosen = {k: v for k, v in self.features.items() if only is None or k in only}
         if any(feature.of_media for feature in chosen.values()):
             self._open(media, found)
         for name, feature in chosen.items():
@@ -136,7 +136,9 @@ class Extractor:
         """The features of a part of a recording, whose own features are ``values``."""
         found = Extracted(duration=media.duration)
         for name, feature in self.features.items():
-            if feature.anew:
+            if name in self.blocked:
+                found.states[name] = "skipped"
+            elif feature.anew:
                 self._take(name, feature, media, found)
             elif name in values:
                 self._cut(name, feature, values[name], media, found)

@@ -42,6 +42,7 @@ class OwnVectors(VectorFeature):
             "absent": f"has no {name}",
             "missing": f"has no {name}; name their files in table.csv, run preprocess.py again",
             "failed": f"has no readable {name}",
+            "not_found": f"has {name} in which nothing was found",
         }
 
     def lies_beside(self, clip: Clip) -> bool:
@@ -52,13 +53,16 @@ class OwnVectors(VectorFeature):
         """Take up the clip's file.
 
         Raises:
-            Absent: the corpus names none.
+            Absent: the corpus names none, or nothing was found in any row of it.
             VectorsError: it cannot be read.
         """
         path = (media.clip.vectors or {}).get(self.name)
         if path is None:
             raise Absent("absent")
-        return read_vectors(path)
+        vectors = read_vectors(path)
+        if not vectors.found.any():
+            raise Absent("not_found")
+        return vectors
 
 
 def read_vectors(path: Path) -> Vectors:

@@ -115,15 +115,21 @@ class Transcripts:
         """What is said in a clip, as a person has corrected it."""
         if not is_heard(clip, record):
             return spoken_of(clip.transcript)
-        heard = StoredClip(self.store, clip.split, record).read(transcription.NAME)
-        row = self._row(clip)
-        return heard.corrected(row.text) if row.pending else heard
+        heard = self._heard(clip, record)
+        row = self._rows(clip.split).get(clip.id)
+        same = row is None or row.text == heard.text
+        return heard if same else heard.corrected(row.text)
+
+    def _heard(self, clip: Clip, record: Record) -> Spoken:
+        """What is stored: it may have been heard again since it was corrected."""
+        return StoredClip(self.store, clip.split, record).read(transcription.NAME)
 
     def _store(self, clip: Clip, words: Vectors, spoken: Spoken, record: Record) -> Record:
         count = len(words.values)
         if count:
             self.store.write(clip.split, "text", clip.stem, words, clip.id)
-        if is_heard(clip, record) and self._row(clip).pending:  # last: until then it is to be done
+        # last: until then it is to be done
+        if is_heard(clip, record) and spoken.text != self._heard(clip, record).text:
             self.store.write(clip.split, transcription.NAME, clip.stem, spoken, clip.id)
         return record._replace(
             states=record.states | {"text": "ok" if count else "empty"},

@@ -62,6 +62,7 @@ def publish(given: str, folder: Path, encoders: Sequence[str] = (), **texts: Any
     }
     content.pop("training", None)
     folder.mkdir(parents=True, exist_ok=True)
+    calibration_path(folder / PUBLISHED).unlink(missing_ok=True)  # of what was here before
     save_checkpoint(folder / PUBLISHED, content)
     write_json(folder / CARD, card)
     if (fitted := calibration_path(path)).is_file():
@@ -132,9 +133,9 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "corpus": checkpoint.features["corpus"],
         "reads": [part.feature for part in recipe.parts],
         "networks": [part.encoder for part in recipe.parts],
-        "parameters": sum(value.numel() for value in checkpoint.model.values()),
+        "parameters": sum(value.numel() for value in checkpoint.build().parameters()),
         "training_clips": len(met.trained) if met else None,
-        "training_speakers": len(met.speakers) if met else None,
+        "training_speakers": (len(met.speakers) or None) if met else None,  # known on folds
         **_scores(checkpoint.path.parent),
     }
 

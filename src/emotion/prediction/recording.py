@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from emotion.inputs.extraction import Extractor
+from emotion.inputs.extraction import Extracted, Extractor
 from emotion.inputs.media import Media, MediaWindow
 from emotion.inputs.video import MediaError
 from emotion.prediction.reading import ItemReader, Reading
@@ -48,10 +48,25 @@ def read_recording(clip: Clip, extractor: Extractor) -> Recording:
     _ = media.info, media.waveform  # which say why they cannot be read
     whole = [name for name, feature in extractor.features.items() if not feature.anew]
     found = extractor.take(media, whole)
+    _take_of_few_faces(media, extractor, found)
     if reasons := [reason for _, reason in found.failures]:
         raise MediaError(reasons[0])
     media.values = found.values  # kept once is enough
     return Recording(media, found.values, extractor)
+
+
+def _take_of_few_faces(media: Media, extractor: Extractor, found: Extracted) -> None:
+    """Features of the crops, where faces are too few for the whole, as they may be enough for a
+    window.
+    """
+    track = found.values.get("video")
+    if track is None or found.states["video"] == "ok" or not track.found.any():
+        return
+    media.values["video"] = track
+    of_crops = [name for name, made in extractor.features.items() if "video" in made.needs]
+    more = extractor.take(media, of_crops)
+    found.values.update(more.values)
+    found.failures.extend(more.failures)
 
 
 def spans_of(duration: float, window: float, hop: float) -> list[Span]:

@@ -12,7 +12,7 @@ from emotion import registry
 from emotion.emotions import full_names
 from emotion.errors import UserError, first_line
 from emotion.files import read_csv, write_atomic, write_json
-from emotion.models.checkpoint import BEST
+from emotion.models.checkpoint import BEST, REFIT
 from emotion.models.plots import CURVES, draw_confusion, draw_curves
 from emotion.prediction.abstain import Threshold, outcome
 from emotion.prediction.attention import attention_over_time
@@ -272,11 +272,14 @@ class Report:
         draw_attention(scene_of(self.answers[row].item, clip), attention, backdrops, path)
 
     def _draw_curves(self) -> None:
-        """Learning curves of the members that lie in a run folder."""
+        """Learning curves of the members that lie in a run folder; not of a refit, which learnt
+        the clips that validate it.
+        """
         for number, member in enumerate(self.members):
             checkpoint = member.checkpoint.path
             path = checkpoint.parent / "metrics.csv"
-            if BEST.match(checkpoint.name) and path.is_file():
+            refit = checkpoint.parent.name == REFIT
+            if BEST.match(checkpoint.name) and path.is_file() and not refit:
                 try:
                     history = _history(path)
                 except UserError as error:  # the scores are worth more than a picture

@@ -13,6 +13,7 @@ from emotion.emotions import colours, full_names
 from emotion.prediction.inputs import Item
 
 TEMPLATE = "report.html"
+FEW = 10  # speakers, below which an interval over them is too narrow
 SOUND = (".wav", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".aac", ".wma")
 
 
@@ -52,4 +53,4 @@ def render(
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     environment.filters["full"] = dict(zip(class_names, full_names(class_names), strict=True)).get
     environment.filters["shade"] = dict(zip(class_names, colours(class_names), strict=True)).get
-    return environment.get_template(TEMPLATE).render(**numbers, pictures=pictures)
+    return environment.get_template(TEMPLATE).render(**numbers, pictures=pictures, few=FEW)

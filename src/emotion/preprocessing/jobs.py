@@ -14,7 +14,9 @@ from emotion.records import Clip, Corpus, Record
 
 
 class Job(NamedTuple):
-    """One clip's work; ``previous`` is its record where ``only`` some features are missing."""
+    """One clip's work; ``previous`` is its record, ``only`` names the features that are missing,
+    where others are there.
+    """
 
     clip: Clip
     previous: Record | None = None
@@ -36,10 +38,15 @@ def find_jobs(
     jobs = []
     for clip in corpus.clips:
         outcome = known.get((clip.split, clip.stem))
-        if outcome is None or _is_broken(clip, outcome.record, names, listing):
+        if outcome is None:
             jobs.append(Job(clip))
-        elif lacking := _lacking(clip, outcome.record, names, settings):
-            jobs.append(Job(clip, outcome.record, lacking))
+            continue
+        record = outcome.record
+        broken = _broken(clip, record, names, listing)
+        if broken and not record.duration:  # it could not be opened
+            jobs.append(Job(clip, record))
+        elif wanted := {*broken, *_lacking(clip, record, names, settings)}:
+            jobs.append(Job(clip, record, tuple(name for name in names if name in wanted)))
     return jobs
 
 
@@ -48,7 +55,7 @@ def process(
 ) -> Outcome:
     """Extract and store the features of one clip."""
     clip = job.clip
-    if job.previous is not None and (added := _add(job, store, extractor)):
+    if job.only and (added := _add(job, store, extractor)):
         return added
     if len(clip.stem.encode()) > LONGEST_NAME:
         reason = f"its name has more than {LONGEST_NAME} bytes; rename it"
@@ -56,7 +63,26 @@ def process(
         return _outcome(clip, nothing, class_names)
     found = extractor.extract(clip)
     _store(store, clip, found)
-    return _outcome(clip, found, class_names)
+    outcome = _outcome(clip, found, class_names)
+    return outcome._replace(record=_with_others(job, outcome.record, store, extractor))
+
+
+def _with_others(job: Job, record: Record, store: FeatureStore, extractor: Extractor) -> Record:
+    """With the features of before that nobody looked for in this run, or that are left to a stage
+    of their own, as words are, unless what they are made of is new: their files are there.
+    """
+    states, facts, clip = dict(record.states), dict(record.facts), job.clip
+    new = {name for name in job.only or extractor.features if record.state(name) == "ok"}
+    for name, state in job.previous.states.items() if job.previous else ():
+        feature = registry.feature(name)
+        left = feature.staged and states.get(name) == "absent" and new.isdisjoint(feature.needs)
+        passed = name not in extractor.features or left
+        path = store.path(clip.split, name, clip.stem, clip.id)
+        if passed and state in feature.kept and path.is_file():
+            states[name] = state
+            before = job.previous.facts
+            facts |= {fact: before[fact] for fact in feature.facts if fact in before}
+    return record._replace(states=states, facts=facts)
 
 
 def lost(
@@ -69,6 +95,11 @@ def lost(
     """The outcome of a clip whose worker died of it or was ended."""
     clip, names = job.clip, registry.feature_names(settings)
     _sweep(store, Corpus("", class_names, [clip]), names)
+    if job.only:  # the others are there
+        record = job.previous._replace(
+            states=job.previous.states | dict.fromkeys(job.only, "failed")
+        )
+        return Outcome(clip.split, record, [Failure(clip.stem, "process", reason)])
     return _outcome(clip, _nothing("process", reason, names), class_names)
 
 
@@ -94,6 +125,7 @@ def _add(job: Job, store: FeatureStore, extractor: Extractor) -> Outcome | None:
         return None
     _store(store, clip, found)
     record = before._replace(states=before.states | found.states, facts=before.facts | found.facts)
+    record = _with_others(job, record, store, extractor)
     return Outcome(clip.split, record, [Failure(clip.stem, *failure) for failure in found.failures])
 
 
@@ -135,17 +167,19 @@ def _list_files(
     return listing
 
 
-def _is_broken(
+def _broken(
     clip: Clip, record: Record, features: Sequence[str], listing: dict[tuple[str, str], set[str]]
-) -> bool:
-    """Whether a feature failed, or its file is gone."""
+) -> list[str]:
+    """The features that failed, or whose files are gone, and those that are made of them."""
+    broken: list[str] = []
     for feature in features:
         state = record.state(feature)
         has_file = state in registry.feature(feature).kept
         is_there = _file_name(clip, feature) in listing[clip.split, feature]
-        if state == "failed" or (has_file and not is_there):
-            return True
-    return False
+        of_broken = not {*broken}.isdisjoint(registry.feature(feature).needs)
+        if state == "failed" or (has_file and not is_there) or of_broken:
+            broken.append(feature)
+    return broken
 
 
 def _lacking(

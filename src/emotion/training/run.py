@@ -242,12 +242,13 @@ def run_folder(options: TrainOptions) -> Path:
 
 
 def claim_folder(folder: Path, state: RunState | None) -> None:
-    """Make the run folder; a run that is there is continued or left alone.
+    """Make the run folder; a run that is there is continued or left alone. A refit of a run that
+    starts anew is none of its own.
 
     Raises:
         UserError: it holds a run and the flags do not say what to do with it.
     """
-    if state is None and (folder / "last.pth").is_file():
+    if state is None and any((folder / name).is_file() for name in ("last.pth", "result.json")):
         raise UserError(
             f"{folder}: holds a run; give --resume True to go on with it, or another --exp_name, "
             "or remove the folder"
@@ -255,8 +256,10 @@ def claim_folder(folder: Path, state: RunState | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)  # of a run that was killed while it wrote
     if state is None:
+        refit = folder / REFIT
+        own = [folder] if refit.is_symlink() else [folder, refit]
         for pattern in ("*.pth", "events.*", "*.json", "*.csv", "*.png"):
-            for path in folder.glob(pattern):
+            for path in (path for place in own for path in place.glob(pattern)):
                 path.unlink()
 
 
@@ -384,7 +387,8 @@ def _summary_line(folder: Path, summary: dict[str, Any]) -> str:
         for part in (name for name in ("valid", "test") if name in scores):
             for name, short in (("accuracy", "acc"), ("unweighted_average_recall", "ua")):
                 score = scores[part][name]
-                shown.append(f"{title}{part}_{short}: {score['mean']:.4f} +- {score['std']:.4f}")
+                spread = "" if score["std"] is None else f" +- {score['std']:.4f}"
+                shown.append(f"{title}{part}_{short}: {score['mean']:.4f}{spread}")
     return f"Done {folder}: mean and spread of {len(summary['runs'])} runs {' '.join(shown)}"
 
 

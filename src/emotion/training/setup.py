@@ -146,6 +146,16 @@ def build_initial_model(options: TrainOptions, task: Task) -> SingleModel | Mult
                 "out"
             )
         model.freeze()
+        drawn_ones = [
+            name
+            for name, encoder in model.encoders.items()
+            if name not in model.started and any(True for _ in encoder.parameters())
+        ]
+        if drawn_ones and distributed.is_main():
+            note(
+                f"--freeze_backbone: {' '.join(drawn_ones)} starts from random weights and keeps "
+                f"them; give --{drawn_ones[0]}_load_weights"
+            )
     if not model.started and options.backbone_lr != 1.0:
         raise UserError(
             "--backbone_lr is for parts that start from weights, and none does; leave it out"

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from emotion import registry
+from emotion import distributed, registry
 from emotion.data.examples import Parts
 from emotion.errors import UserError, first_line
 from emotion.inputs.feature import SOURCE
@@ -72,7 +72,8 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
     """The state in ``last.pth``; None where there is none yet.
 
     Raises:
-        UserError: the file is damaged, or the run was started with other flags.
+        UserError: the file is damaged, or the run was started with other flags or more or fewer
+            processes.
     """
     path = folder / "last.pth"
     if not path.is_file():
@@ -83,6 +84,7 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
     try:
         training = dict(checkpoint.training)
         before = dict(training.pop("options"))
+        ranks = int(training.pop("world_size", distributed.world_size()))
         state = RunState(
             history=[dict(row) for row in training.pop("history")],
             best=float(training.pop("best")),
@@ -95,6 +97,12 @@ def load_state(folder: Path, options: TrainOptions) -> RunState | None:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise damaged(path, error) from error
+    if ranks != distributed.world_size():
+        raise UserError(
+            f"{folder}: was started with {ranks} processes, now there are "
+            f"{distributed.world_size()}, which is another batch and another schedule; resume with "
+            "as many, or give another --exp_name"
+        )
     for name, value in asdict(options).items():
         if name not in MAY_CHANGE and before.get(name, value) != value:
             raise UserError(
@@ -176,6 +184,7 @@ def save_state(
         "schedule": engine.schedule.state_dict(),
         "scaler": engine.scaler.state_dict() if engine.scaler else {},
         "micro_batch": engine.micro_batch,
+        "world_size": distributed.world_size(),
         "clips": fingerprint(task.parts),
     }
     save_checkpoint(folder / "last.pth", content)

@@ -151,14 +151,17 @@ def _check_number(value: Any) -> None:
 
 
 def _pooled(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Dictionaries are pooled by key, numbers summed up, what all share is kept."""
+    """Dictionaries are pooled by key, numbers summed up, what all share is kept. Scores of no clips
+    are left out, and a single number has no spread.
+    """
+    results = [result for result in results if result.get("clips") != 0] or results
     pooled: dict[str, Any] = {}
     for key, first in results[0].items():
         values = [result.get(key) for result in results]
         if isinstance(first, dict) and all(isinstance(value, dict) for value in values):
             pooled[key] = _pooled(values)
         elif isinstance(first, float) and all(isinstance(value, float) for value in values):
-            spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+            spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
             pooled[key] = {"mean": float(np.mean(values)), "std": spread, "values": values}
         elif all(value == first for value in values):
             pooled[key] = first

@@ -57,7 +57,8 @@ def _number(score: float | dict[str, float] | None) -> str:
     if score is None:  # of no clips
         return "-"
     if isinstance(score, dict):
-        return f"{score['mean']:.3f} ± {score['std']:.3f}"
+        spread = "" if score["std"] is None else f" ± {score['std']:.3f}"
+        return f"{score['mean']:.3f}{spread}"
     return f"{score:.3f}"
 
 
