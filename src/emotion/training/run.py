@@ -272,7 +272,6 @@ def build_engine(
 ) -> Engine:
     """Optimizer, schedule, precision and parallelism around a model."""
     place(model, device)
-    train = task.parts.train
     optimizer = build_optimizer(
         model,
         options.optim,
@@ -283,24 +282,11 @@ def build_engine(
     )
     steps = len(loaders.train_batches)
     schedule = build_schedule(optimizer, round(options.warmup * steps), options.n_epoch * steps)
-    beside = max(len(task.targets) - 1, 1)
-    weights = dict.fromkeys(task.targets, options.lam / beside) | {task.main_head: 1.0}
     amp = mixed_precision(device) if options.amp else None
     engine = Engine(
         model=model,
         parallel=parallelise(model, device),
-        loss=EmotionLoss(
-            task.targets,
-            weights,
-            options.label_smoothing,
-            class_weights(
-                options.class_weights,
-                task.targets,
-                train,
-                len(task.class_names),
-                frequencies(train, options.corpus_share),
-            ),
-        ),
+        loss=_loss(options, task),
         optimizer=optimizer,
         schedule=schedule,
         device=device,
@@ -318,6 +304,16 @@ def build_engine(
     )
     engine.micro_batch = _micro_batch(options, engine, loaders)
     return engine
+
+
+def _loss(options: TrainOptions, task: Task) -> EmotionLoss:
+    """Of all heads, classes weighted by how often training meets them."""
+    beside = max(len(task.targets) - 1, 1)
+    weights = dict.fromkeys(task.targets, options.lam / beside) | {task.main_head: 1.0}
+    train, n_classes = task.parts.train, len(task.class_names)
+    often = frequencies(train, options.corpus_share)
+    by_class = class_weights(options.class_weights, task.targets, train, n_classes, often)
+    return EmotionLoss(task.targets, weights, options.label_smoothing, by_class)
 
 
 def dropout_seed(seed: int, epoch: int) -> int:
