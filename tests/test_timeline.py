@@ -73,6 +73,27 @@ def test_faces_of_a_window_are_those_of_its_time_whoever_speaks_when(read):
     assert read.window(Span(3.5, 5.5)).record.state("video") == "no_face"
 
 
+class Embedder:
+    """In place of VGG-Face."""
+
+    def embed(self, crops):
+        return np.ones((len(crops), 4), np.float16)
+
+
+def test_a_face_too_rare_for_a_recording_is_embedded_in_its_window(tmp_path):
+    face = face_frame()
+    film = [face if 50 <= number < 60 else np.zeros_like(face) for number in range(200)]
+    path = write_clip(tmp_path / "long.mp4", film, None, fps=5)
+    settings = {"face_stride": 8, "face_clock": "clip", "face_align": False, "vggface": "x"}
+    extractor = Extractor(settings, None, features=["video", "embedding"])
+    extractor._tools["embedding"] = Embedder()
+    clip = Clip("long", "long", path, "input", None, Labels(), None)
+    found = read_recording(clip, extractor)
+    assert 0 < found.values["video"].found.mean() < 0.1
+    assert found.window(Span(10.0, 12.0)).record.states == {"video": "ok", "embedding": "ok"}
+    assert found.window(Span(20.0, 22.0)).record.state("embedding") != "ok"
+
+
 def test_a_pause_holds_no_speech(read):
     assert read.window(Span(2.3, 3.7)).record.state("speech") == "silent"
     assert read.window(Span(4.0, 6.0)).record.state("speech") == "ok"
