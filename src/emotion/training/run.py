@@ -256,8 +256,7 @@ def claim_folder(folder: Path, state: RunState | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     remove_partial_files(folder)  # of a run that was killed while it wrote
     if state is None:
-        refit = folder / REFIT
-        own = [folder] if refit.is_symlink() else [folder, refit]
+        own = [folder] if (folder / REFIT).is_symlink() else [folder, folder / REFIT]
         for pattern in ("*.pth", "events.*", "*.json", "*.csv", "*.png"):
             for path in (path for place in own for path in place.glob(pattern)):
                 path.unlink()
@@ -392,11 +391,10 @@ def _closing_line(folder: Path, result: dict[str, Any]) -> str:
     shown = []
     scored = {name: result.get(name) for name in ("valid", "test")}
     scored[f"{REFIT}_test"] = result.get(REFIT, {}).get("test")
-    for name, scores in scored.items():
-        if scores:
-            shown.append(
-                f"{name}_acc: {scores['accuracy']:.4f} "
-                f"{name}_ua: {scores['unweighted_average_recall']:.4f} "
-                f"{name}_f1: {scores['macro_f1']:.4f}"
-            )
+    for name, scores in ((name, scores) for name, scores in scored.items() if scores):
+        shown.append(
+            f"{name}_acc: {scores['accuracy']:.4f} "
+            f"{name}_ua: {scores['unweighted_average_recall']:.4f} "
+            f"{name}_f1: {scores['macro_f1']:.4f}"
+        )
     return f"Done {folder}: best {result['best_checkpoint']} {' '.join(shown)}"
